@@ -1,0 +1,100 @@
+# netfate's tasks. `make help` lists them. Everything is built below bin/.
+
+GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
+# The programs that attach to the kernel run as root.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,tools/asroot)
+
+# Debian packages that tests and generators need; `make run` needs none.
+CLANG_PACKAGES := clang-19 llvm-19 libbpf-dev
+TEST_PACKAGES := $(CLANG_PACKAGES) clang-format-19 gcc libc6-dev \
+	iproute2 nftables iperf3 tcpdump ethtool conntrack socat netcat-openbsd \
+	hping3 python3 jq bpftool tshark
+DEMO_PACKAGES := iproute2 nftables iperf3 iputils-ping socat netcat-openbsd
+
+# Packages below test/ drive the kernel and measure: one at a time, without the
+# race detector. All others run under it, two at a time.
+RACE_PACKAGES = $(shell $(GO) list ./... | grep -v '/netfate/test/')
+FUZZTIME ?= 10s
+# The BTF that vmlinux.h is made from.
+BTF ?= /sys/kernel/btf/vmlinux
+# Arguments for `make run`, as in `make run ARGS="drops --all"`.
+ARGS ?=
+
+C_FILES = $(shell git ls-files --cached --others --exclude-standard 'bpf/*.c' 'bpf/lib/*.h')
+GO_DIRS := cmd internal test tools
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help run build test go-test kernel-test check-format vet lint demo bench fuzz vuln generate vmlinux \
+	reference format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed 's/:.*## /\t/' | expand -t 16
+
+run: ## build netfate and start its live view (ARGS="drops --all" for another command)
+	@tools/need run
+	@$(MAKE) --no-print-directory build
+	$(AS_ROOT) bin/netfate $(ARGS)
+
+build: ## build bin/netfate; needs nothing but Go
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/netfate ./cmd/netfate
+
+test: ## run every check and every test, installing what they need
+	@tools/need test $(TEST_PACKAGES)
+	@$(MAKE) --no-print-directory check-format vet lint go-test kernel-test
+
+go-test:
+	CGO_ENABLED=1 $(GO) test -race -count=1 -p 2 -timeout 10m $(addprefix -exec=,$(AS_ROOT)) $(RACE_PACKAGES)
+
+kernel-test:
+	$(GO) test -count=1 -p 1 -timeout 25m $(addprefix -exec=,$(abspath $(AS_ROOT))) ./test/...
+
+check-format:
+	@bad=$$(gofmt -l $(GO_DIRS)); [ -z "$$bad" ] || { echo "gofmt would change (run make format):" $$bad; exit 1; }
+	clang-format-19 --dry-run -Werror $(C_FILES)
+
+format: ## format Go and C
+	gofmt -w $(GO_DIRS)
+	clang-format-19 -i $(C_FILES)
+
+vet:
+	$(GO) vet ./...
+
+# The linters are a module of their own: netfate's go.mod stays free of them.
+lint: bin/golangci-lint ## run golangci-lint
+	bin/golangci-lint run ./...
+
+bin/golangci-lint: tools/lint/go.mod tools/lint/go.sum
+	$(GO) -C tools/lint build -o $(abspath $@) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+vuln: bin/govulncheck ## look for known vulnerabilities (reads vuln.go.dev)
+	bin/govulncheck ./...
+
+bin/govulncheck: tools/vuln/go.mod tools/vuln/go.sum
+	$(GO) -C tools/vuln build -o $(abspath $@) golang.org/x/vuln/cmd/govulncheck
+
+demo: ## network namespaces that talk and lose packets, and netfate on them
+	@tools/need demo $(DEMO_PACKAGES)
+	@$(MAKE) --no-print-directory build
+	$(GO) build -o bin/demo ./test/scenario/demo
+	$(AS_ROOT) bin/demo
+
+bench: ## measure what netfate costs and write docs/benchmarks.md
+	@tools/need bench $(TEST_PACKAGES)
+	@$(MAKE) --no-print-directory build
+	$(GO) build -o bin/bench ./test/bench
+	$(AS_ROOT) bin/bench
+
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@tools/need fuzz $(CLANG_PACKAGES) gcc libc6-dev
+	tools/fuzz $(FUZZTIME)
+
+generate: ## rebuild every BPF object and every generated page
+	@tools/need generate $(CLANG_PACKAGES)
+	$(GO) generate ./...
+
+vmlinux: ## write bpf/vmlinux/vmlinux.h from bpf/vmlinux/wanted.txt and BTF=
+	$(GO) run ./tools/vmlinux -btf $(BTF) -wanted bpf/vmlinux/wanted.txt -out bpf/vmlinux/vmlinux.h
+
+clean: ## remove what make built
+	rm -rf bin
