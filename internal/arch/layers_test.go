@@ -1,0 +1,97 @@
+package arch
+
+import (
+	"path"
+	"slices"
+)
+
+// module is the import path of this module.
+const module = "github.com/netfate/netfate"
+
+// The levels of the house. A package imports packages of lower levels only;
+// those of one level are brothers and never import each other.
+const (
+	nouns    = iota // what everybody speaks of
+	facts           // what one thing says by itself
+	parts           // what reads the kernel, and what writes results
+	wiring          // the one list of everything
+	programs        // main packages and the tests that drive them
+)
+
+// place is one row of the table of the house: packages, and what they may do.
+type place struct {
+	dir   string // directory below the module; * stands for one path element
+	level int
+
+	stdOnly bool     // imports the standard library and nothing else
+	pure    bool     // no clock, no goroutine, no lock
+	ebpf    []string // packages of cilium/ebpf that it may import; "*" for all
+	testing bool     // only tests and what is below test/ import it
+}
+
+// house returns the table of all places there are. A package that is not in it
+// fails the test: decide where it belongs first.
+func house() []place {
+	all := []string{"*"}
+	return []place{
+		{dir: "internal/record", level: nouns, stdOnly: true, pure: true},
+
+		{dir: "internal/decode", level: facts, pure: true},
+		{dir: "internal/table", level: facts, pure: true},
+		{dir: "internal/verdict", level: facts, pure: true},
+		{dir: "internal/kernel", level: facts, ebpf: all},
+		// A filter is compiled to instructions, which the sensors insert.
+		{dir: "internal/filter", level: facts, ebpf: []string{"asm"}},
+
+		{dir: "internal/sensor/*", level: parts, ebpf: all},
+		{dir: "internal/loader", level: parts, ebpf: all},
+		{dir: "internal/enrich/*", level: parts},
+		{dir: "internal/evidence", level: parts},
+		{dir: "internal/ledger", level: parts},
+		{dir: "internal/recording", level: parts},
+		{dir: "internal/history", level: parts},
+		{dir: "internal/export/*", level: parts},
+		{dir: "internal/view/*", level: parts},
+		{dir: "internal/api", level: parts},
+		{dir: "internal/webui", level: parts},
+
+		{dir: "internal/agent", level: wiring},
+
+		{dir: "cmd/netfate", level: programs},
+		{dir: "internal/arch", level: programs},
+		{dir: "tools/*", level: programs, ebpf: []string{"btf"}},
+		{dir: "test/netlab", level: nouns, ebpf: all, testing: true},
+		{dir: "test/scenario", level: programs, ebpf: all, testing: true},
+		{dir: "test/scenario/*", level: programs, ebpf: all},
+		{dir: "test/bench", level: programs, ebpf: all},
+		{dir: "test/bench/*", level: programs, ebpf: all},
+	}
+}
+
+// find returns the place of the package in dir, false if it has none.
+func find(dir string) (place, bool) {
+	for _, p := range house() {
+		if ok, err := path.Match(p.dir, dir); ok && err == nil {
+			return p, true
+		}
+	}
+	return place{}, false
+}
+
+// forbiddenNames are names that say nothing of what a package is for.
+func forbiddenNames() []string {
+	return []string{
+		"pkg", "common", "util", "utils", "helper", "helpers", "types", "model", "models",
+		"core", "manager", "base", "misc",
+	}
+}
+
+// library reports whether p is a place below the agent, where results go back
+// to the caller: it neither logs nor prints nor ends the program.
+func (p place) library() bool { return p.level < wiring && !p.testing }
+
+// mayUseEBPF reports whether p may import the package sub of cilium/ebpf; ""
+// is the main one.
+func (p place) mayUseEBPF(sub string) bool {
+	return slices.Contains(p.ebpf, "*") || slices.Contains(p.ebpf, sub)
+}
