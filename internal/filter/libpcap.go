@@ -1,0 +1,158 @@
+package filter
+
+import (
+	"bytes"
+	"context"
+	_ "embed" // for libpcap.wasm
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"golang.org/x/net/bpf"
+)
+
+// libpcapWasm is libpcap's filter compiler, built by tools/libpcap-wasm/build.sh; its license is in libpcap.LICENSE.
+//
+//go:embed libpcap.wasm
+var libpcapWasm []byte
+
+const (
+	// maxExpr bounds an expression, in bytes. The longest that tcpdump could get on a command line is 128 KiB.
+	maxExpr = 128 << 10
+	// maxPages bounds the module's memory, in pages of 64 KiB: 32 MiB. It starts with 18.
+	maxPages = 512
+	// maxErrbuf is libpcap's PCAP_ERRBUF_SIZE.
+	maxErrbuf = 256
+	// insnSize is the size of libpcap's struct bpf_insn.
+	insnSize = 8
+)
+
+// errGaveUp is what the host function "fail" panics with: libpcap's way to end a compilation (setjmp.h in
+// tools/libpcap-wasm).
+var errGaveUp = errors.New("libpcap gave up")
+
+// compiler is one instance of libpcap. It is for one goroutine. After a *SyntaxError it must only be closed.
+type compiler struct {
+	runtime wazero.Runtime
+	module  api.Module
+	errbuf  uint32
+}
+
+// newCompiler starts libpcap. The interpreter takes a fifth of the time that wazero's compiler needs for one short run
+// (BenchmarkPrograms), and it is the same on every architecture.
+func newCompiler(ctx context.Context) (*compiler, error) {
+	config := wazero.NewRuntimeConfigInterpreter().WithCloseOnContextDone(true).WithMemoryLimitPages(maxPages)
+	c := &compiler{runtime: wazero.NewRuntimeWithConfig(ctx, config)}
+	if err := c.start(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the filter compiler: %w", err), c.close(ctx))
+	}
+	return c, nil
+}
+
+func (c *compiler) start(ctx context.Context) error {
+	names := &nameTables{}
+	_, err := c.runtime.NewHostModuleBuilder("env").
+		NewFunctionBuilder().WithFunc(func() { panic(errGaveUp) }).Export("fail").
+		NewFunctionBuilder().WithFunc(func(_ context.Context, m api.Module, name, size, udp uint32) int32 {
+		return names.service(wasmString(m, name, size), udp != 0)
+	}).Export("service").
+		NewFunctionBuilder().WithFunc(func(_ context.Context, m api.Module, name, size uint32) int32 {
+		return names.protocol(wasmString(m, name, size))
+	}).Export("protocol").
+		Instantiate(ctx)
+	if err != nil {
+		return err
+	}
+	c.module, err = c.runtime.Instantiate(ctx, libpcapWasm)
+	if err != nil {
+		return err
+	}
+	c.errbuf, err = c.call(ctx, "errbuf")
+	return err
+}
+
+func (c *compiler) close(ctx context.Context) error {
+	// The runtime must go even if the caller's time is up.
+	return c.runtime.Close(context.WithoutCancel(ctx))
+}
+
+func (c *compiler) call(ctx context.Context, name string, args ...uint64) (uint32, error) {
+	results, err := c.module.ExportedFunction(name).Call(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return api.DecodeU32(results[0]), nil
+}
+
+func (c *compiler) compile(ctx context.Context, expr string, link Link, snaplen int) ([]bpf.RawInstruction, error) {
+	if len(expr) > maxExpr {
+		return nil, fmt.Errorf("compile filter: the expression has %d bytes, at most %d can be compiled", len(expr), maxExpr)
+	}
+	if strings.IndexByte(expr, 0) >= 0 {
+		return nil, errors.New("compile filter: the expression holds a zero byte; remove it")
+	}
+	text, err := c.call(ctx, "alloc", uint64(len(expr)+1))
+	if err != nil {
+		return nil, fmt.Errorf("compile filter: %w", err)
+	}
+	if text == 0 || !c.module.Memory().Write(text, append([]byte(expr), 0)) {
+		return nil, errors.New("compile filter: no memory for the expression")
+	}
+	n, err := c.call(ctx, "compile", uint64(text), api.EncodeI32(int32(link)), api.EncodeI32(int32(snaplen)))
+	switch {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("compile filter: %w", ctx.Err())
+	case errors.Is(err, errGaveUp), err == nil && int32(n) < 0:
+		return nil, c.refusal(expr)
+	case err != nil:
+		// A trap: libpcap ran out of stack. It parses and optimises by recursion.
+		return nil, fmt.Errorf("compile filter: the expression is too deep for libpcap; make it shorter: %w", err)
+	}
+	at, err := c.call(ctx, "insns")
+	if err != nil {
+		return nil, fmt.Errorf("compile filter: %w", err)
+	}
+	raw, ok := c.module.Memory().Read(at, n*insnSize)
+	if !ok {
+		return nil, errors.New("compile filter: libpcap's program lies outside of its memory")
+	}
+	return decodeInsns(raw), nil
+}
+
+// refusal makes the error of libpcap's message.
+func (c *compiler) refusal(expr string) error {
+	raw, ok := c.module.Memory().Read(c.errbuf, maxErrbuf)
+	if !ok {
+		return errors.New("compile filter: libpcap's message lies outside of its memory")
+	}
+	text, _, _ := bytes.Cut(raw, []byte{0})
+	e := &SyntaxError{Expr: expr, Message: string(text)}
+	for _, unknown := range []string{"unknown host", "unknown network", "unknown ether host"} {
+		if strings.HasPrefix(e.Message, unknown) {
+			e.Hint = "names of hosts and networks are not looked up; write the address"
+		}
+	}
+	return e
+}
+
+func decodeInsns(raw []byte) []bpf.RawInstruction {
+	code := make([]bpf.RawInstruction, 0, len(raw)/insnSize)
+	for ; len(raw) >= insnSize; raw = raw[insnSize:] {
+		code = append(code, bpf.RawInstruction{
+			Op: binary.LittleEndian.Uint16(raw),
+			Jt: raw[2],
+			Jf: raw[3],
+			K:  binary.LittleEndian.Uint32(raw[4:]),
+		})
+	}
+	return code
+}
+
+// wasmString copies a string that the module points at; outside of its memory there is none.
+func wasmString(m api.Module, at, size uint32) string {
+	raw, _ := m.Memory().Read(at, size)
+	return string(raw)
+}
