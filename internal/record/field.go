@@ -30,8 +30,23 @@ type Field struct {
 	OTel   string // OpenTelemetry attribute, if one fits
 	IPFIX  string // IPFIX information element, if one fits
 	Hidden bool   // kept out of rows; only recordings and captures have it
+	kind   kind
 	index  []int
 }
+
+// kind is Type for the encoders, which switch on it once per field and record.
+type kind uint8
+
+const (
+	kindString kind = iota
+	kindUint
+	kindUintPtr
+	kindBool
+	kindTime
+	kindAddr
+	kindStrings
+	kindBytes
+)
 
 // Fields returns the fields of a record in their declared order. The argument
 // is a record or a pointer to one; anything else is a bug and panics.
@@ -54,6 +69,7 @@ func Fields(rec any) []Field {
 			f.Role = Dimension
 		}
 		f.Type = typeName(sf.Type)
+		f.kind = kindOf(sf.Type, f.Type)
 		fields = append(fields, f)
 	}
 	return fields
@@ -81,6 +97,27 @@ func typeName(t reflect.Type) string {
 		return typeName(t.Elem())
 	}
 	panic(fmt.Sprintf("record: no type name for %v", t))
+}
+
+func kindOf(t reflect.Type, name string) kind {
+	switch name {
+	case "uint":
+		if t.Kind() == reflect.Pointer {
+			return kindUintPtr
+		}
+		return kindUint
+	case "bool":
+		return kindBool
+	case "time":
+		return kindTime
+	case "addr":
+		return kindAddr
+	case "strings":
+		return kindStrings
+	case "bytes":
+		return kindBytes
+	}
+	return kindString
 }
 
 // value returns the field's value in rec, a pointer to a record.
