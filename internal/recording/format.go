@@ -1,0 +1,120 @@
+// Package recording writes and reads the files of `netfate record`: what the
+// sensors saw, batch by batch, so that every view can print from a file what
+// it would have printed live. docs/recording.md describes the format.
+//
+// It knows records and bytes, no kernel and no view. The agent and the
+// commands import it.
+package recording
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/netfate/netfate/internal/record"
+)
+
+// Magic is the first member of the first line of every recording.
+const Magic = "netfate-recording"
+
+// Version is the version of the format that this package writes, and the
+// newest that it reads.
+const Version = 1
+
+const (
+	// maxLine bounds one line. The largest record, a sample with a stack of
+	// 127 frames and all names at their longest, stays below 100 kB.
+	maxLine = 1 << 20
+	// maxWindow bounds what the decompressor allocates for one frame; it is
+	// the window of zstd levels up to 19; ours is 1 MiB.
+	maxWindow = 8 << 20
+	// recordCost is what a record takes in memory beside its text, rounded up.
+	recordCost = 640
+	// maxBatchBytes bounds one batch, and with it what the reader holds: its
+	// text plus recordCost for each record, 280,000 flows of the usual 270
+	// bytes. The writer splits larger batches.
+	maxBatchBytes = 256 << 20
+)
+
+// Header is the first line of a recording: where, when and how it was made.
+type Header struct {
+	Magic   string    `json:"magic"`   // filled in by the writer
+	Version int       `json:"version"` // filled in by the writer
+	Host    string    `json:"host"`    // name of the host
+	Kernel  string    `json:"kernel"`  // its kernel release, as uname -r says
+	Netfate string    `json:"netfate"` // version of the netfate that wrote it
+	Start   time.Time `json:"start"`   // when it began; bounds by duration count from here
+	Filter  string    `json:"filter"`  // pcap-filter expression and flags, empty for everything
+	// IntervalUS is the length of a batch as it was asked for.
+	IntervalUS int64 `json:"interval_us"`
+}
+
+// Limits bound a recording. The zero value of a field sets no bound.
+type Limits struct {
+	Bytes    int64         // size of the file, as compressed
+	Duration time.Duration // from Header.Start to the end of the last batch
+}
+
+// Counts says how much a recording, or a part of it, holds.
+type Counts struct {
+	Batches uint64 `json:"batches"`
+	Drops   uint64 `json:"drops"` // rows of each kind, not packets
+	Samples uint64 `json:"samples"`
+	Flows   uint64 `json:"flows"`
+	Lost    uint64 `json:"lost"`
+}
+
+func (c *Counts) add(b *record.Batch) {
+	c.Batches++
+	c.Drops += uint64(len(b.Drops))
+	c.Samples += uint64(len(b.Samples))
+	c.Flows += uint64(len(b.Flows))
+	c.Lost += uint64(len(b.Lost))
+}
+
+// batchLine opens a batch and says how many lines of each kind belong to it.
+type batchLine struct {
+	Start   time.Time `json:"start"`
+	End     time.Time `json:"end"`
+	Drops   uint64    `json:"drops"`
+	Samples uint64    `json:"samples"`
+	Flows   uint64    `json:"flows"`
+	Lost    uint64    `json:"lost"`
+}
+
+// trailerLine closes a recording that was closed in order.
+type trailerLine struct {
+	Counts
+	End time.Time `json:"end"`
+	// Stopped is the bound that ended the recording: "bytes", "duration", or
+	// empty if it was ended from outside.
+	Stopped string `json:"stopped"`
+}
+
+// ErrFull is what [Writer.Batch] returns, wrapped in a [FullError], for a
+// batch that a bound kept out.
+var ErrFull = errors.New("recording is full")
+
+// FullError says which bound ended the recording. The file is complete, up to
+// and without the refused batch.
+type FullError struct {
+	Bound string // "bytes" or "duration"
+	Limit string // the bound, in words
+}
+
+// Error says which bound it was and how to record more.
+func (e *FullError) Error() string {
+	return fmt.Sprintf("recording stopped at its bound of %s; raise the bound to record more", e.Limit)
+}
+
+// Unwrap returns [ErrFull].
+func (e *FullError) Unwrap() error { return ErrFull }
+
+// kinds are the fields of each kind of record, worked out once per file.
+type kinds struct{ drop, flow, lost []record.Field }
+
+func newKinds() kinds {
+	return kinds{
+		drop: record.Fields(record.Drop{}), flow: record.Fields(record.Flow{}), lost: record.Fields(record.Lost{}),
+	}
+}
