@@ -39,7 +39,7 @@ type Reasons struct {
 	module  func(name string) (*btf.Spec, error)
 
 	mu     sync.Mutex
-	spec   *btf.Spec // TypeByName of one spec is not for concurrent use
+	spec   *btf.Spec
 	tables map[uint32]map[uint32]string
 }
 
@@ -178,18 +178,25 @@ func (r *Reasons) table(id uint32, subsystem string) map[uint32]string {
 // findTable looks for a subsystem's enum in the kernel itself, then in the
 // module named like it, then in the other modules that are loaded.
 func (r *Reasons) findTable(id uint32, subsystem string) map[uint32]string {
-	if table := subsystemTable(r.spec, id, subsystem); table != nil {
+	short := shortSubsystem(subsystem)
+	names := []string{short + "_drop_reason"}
+	if short == "openvswitch" {
+		names = append(names, "ovs_drop_reason")
+	}
+	if table := namedTable(r.spec, id, names); table != nil {
 		return table
 	}
-	short := shortSubsystem(subsystem)
 	if spec, err := r.module(short); err == nil {
-		if table := subsystemTable(spec, id, subsystem); table != nil {
+		if table := namedTable(spec, id, names); table != nil {
+			return table
+		}
+		if table := scannedTable(spec, id, short); table != nil {
 			return table
 		}
 	}
 	modules, err := r.modules()
 	if err != nil {
-		return nil
+		modules = nil // no sysfs: the kernel itself is left
 	}
 	for _, name := range modules[:min(len(modules), maxModules)] {
 		if name == short {
@@ -199,43 +206,56 @@ func (r *Reasons) findTable(id uint32, subsystem string) map[uint32]string {
 		if err != nil {
 			continue // unloaded meanwhile, or without BTF
 		}
-		if table := subsystemTable(spec, id, subsystem); table != nil {
+		if table := namedTable(spec, id, names); table != nil {
+			return table
+		}
+	}
+	return scannedTable(r.spec, id, short) // built in: some 100 ms, once
+}
+
+// namedTable reads a subsystem's names from the first of the enums that holds
+// any, or returns nil if spec has none.
+func namedTable(spec *btf.Spec, id uint32, enums []string) map[uint32]string {
+	for _, name := range enums {
+		values, err := enumValues(spec, name)
+		if err != nil {
+			continue
+		}
+		if table := reasonTable(values, id); table != nil {
 			return table
 		}
 	}
 	return nil
 }
 
-// subsystemTable reads a subsystem's names from the enum that holds them, or
-// returns nil if spec has none.
-func subsystemTable(spec *btf.Spec, id uint32, subsystem string) map[uint32]string {
-	short := shortSubsystem(subsystem)
-	// Both of mac80211's subsystems are in one enum; openvswitch abbreviates
-	// itself. mac80211_drop_reason, without underscores, is the same again
-	// with a type for sparse.
-	names := []string{short + "_drop_reason", "___" + short + "_drop_reason"}
-	if short == "openvswitch" {
-		names = append(names, "ovs_drop_reason")
-	}
-	for _, name := range names {
-		values, err := enumValues(spec, name)
+// scannedTable reads a subsystem's names from the enum ___NAME_drop_reason,
+// which is how mac80211 names the one that it uses. No lookup by name finds
+// it: cilium/ebpf indexes what is before "___" and takes it for a flavour.
+func scannedTable(spec *btf.Spec, id uint32, short string) map[uint32]string {
+	for t, err := range spec.All() {
 		if err != nil {
-			continue
+			return nil
 		}
-		table := make(map[uint32]string, len(values))
-		for _, v := range values {
-			// Markers such as QDISC_DROP_UNSPEC (0), ___RX_CONTINUE (1) and
-			// QDISC_DROP_MAX name no reason.
-			if uint32(v.Value)>>subsysShift != id || strings.HasSuffix(v.Name, "_DROP_MAX") {
-				continue
-			}
-			table[uint32(v.Value)] = strings.TrimPrefix(strings.TrimLeft(v.Name, "_"), reasonPrefix)
-		}
-		if len(table) > 0 {
-			return table
+		if enum, ok := t.(*btf.Enum); ok && enum.Name == "___"+short+"_drop_reason" {
+			return reasonTable(enum.Values, id)
 		}
 	}
 	return nil
+}
+
+// reasonTable keeps the values that are reasons of subsystem id. Markers such
+// as QDISC_DROP_UNSPEC (0), ___RX_CONTINUE (1) and QDISC_DROP_MAX are none.
+func reasonTable(values []btf.EnumValue, id uint32) map[uint32]string {
+	table := make(map[uint32]string, len(values))
+	for _, v := range values {
+		if uint32(v.Value)>>subsysShift == id && !strings.HasSuffix(v.Name, "_DROP_MAX") {
+			table[uint32(v.Value)] = strings.TrimPrefix(strings.TrimLeft(v.Name, "_"), reasonPrefix)
+		}
+	}
+	if len(table) == 0 {
+		return nil
+	}
+	return table
 }
 
 // shortSubsystem names a subsystem as its code is named: mac80211 has had two,
