@@ -209,7 +209,7 @@ type symbolEntry struct {
 
 func (s *Symbols) read(r io.Reader) error {
 	var (
-		entries = make([]symbolEntry, 0, 1<<17)
+		entries []symbolEntry
 		modules = []string{""}
 		index   = map[string]uint16{"": 0}
 		shown   bool // an address other than zero
@@ -250,6 +250,9 @@ func (s *Symbols) read(r io.Reader) error {
 				}
 				if n := len(entries); n > 0 && addr < entries[n-1].addr {
 					sorted = false
+				}
+				if len(entries) == cap(entries) { // doubling: less garbage than append's quarter
+					entries = slices.Grow(entries, max(len(entries), 1<<10))
 				}
 				entries = append(entries, symbolEntry{addr, offset, m})
 			}
