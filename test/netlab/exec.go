@@ -55,7 +55,7 @@ func (n *NetNS) NFT(ruleset string) {
 	n.tb.Helper()
 	var out bytes.Buffer
 	cmd := exec.Command("nft", "-f", "-")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(ruleset), &out, &out
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(ruleset+"\n"), &out, &out
 	n.Start(cmd)
 	if err := cmd.Wait(); err != nil {
 		n.tb.Fatalf("load nft rules in %s: %v\n%s\n%s", n.Short, err, ruleset, out.String())

@@ -85,6 +85,7 @@ type NetNS struct {
 	tb     TB
 	handle netns.NsHandle
 	nl     *netlink.Handle
+	ipv6   bool
 }
 
 // NetNS makes a namespace with lo up and IPv6 off: an idle IPv6 interface
@@ -134,6 +135,9 @@ func (n *NetNS) close() {
 		n.tb.Logf("delete namespace %s: %v", n.Name, err)
 	}
 }
+
+// TB returns what the namespace reports to.
+func (n *NetNS) TB() TB { return n.tb }
 
 // Path returns a path that names the namespace.
 func (n *NetNS) Path() string { return filepath.Join(runDir, n.Name) }

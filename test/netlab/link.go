@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -159,6 +160,7 @@ func (n *NetNS) Sysctl(key, value string) {
 // still report their multicast groups.
 func (n *NetNS) IPv6() {
 	n.tb.Helper()
+	n.ipv6 = true
 	for _, which := range []string{"all", "default"} {
 		n.Sysctl("net/ipv6/conf/"+which+"/accept_dad", "0")
 		n.Sysctl("net/ipv6/conf/"+which+"/router_solicitations", "0")
@@ -166,41 +168,56 @@ func (n *NetNS) IPv6() {
 	}
 }
 
-// Forwarding makes the namespace a router for IPv4, and for IPv6 if that is on.
+// Forwarding makes the namespace a router for IPv4, and after [NetNS.IPv6] for
+// IPv6: with IPv6 off a router's interfaces still try to report groups.
 func (n *NetNS) Forwarding() {
 	n.tb.Helper()
 	n.Sysctl("net/ipv4/ip_forward", "1")
-	n.Sysctl("net/ipv6/conf/all/forwarding", "1")
+	if n.ipv6 {
+		n.Sysctl("net/ipv6/conf/all/forwarding", "1")
+	}
 }
 
 // Counter returns one of the namespace's protocol counters, such as "Udp",
-// "RcvbufErrors" or "TcpExt", "ListenDrops".
+// "RcvbufErrors" or "TcpExt", "ListenDrops" or "Ip6", "OutDiscards".
 func (n *NetNS) Counter(group, name string) uint64 {
 	n.tb.Helper()
 	var value uint64
 	n.Do(func() error {
-		for _, file := range []string{"snmp", "netstat"} {
+		for _, file := range []string{"snmp", "netstat", "snmp6"} {
+			// Not /proc/net, which is that of the process's first thread.
 			text, err := os.ReadFile("/proc/thread-self/net/" + file)
 			if err != nil {
 				return err
 			}
-			lines := strings.Split(string(text), "\n")
-			for i := 0; i+1 < len(lines); i += 2 {
-				names, values := strings.Fields(lines[i]), strings.Fields(lines[i+1])
-				if len(names) == 0 || names[0] != group+":" {
-					continue
-				}
-				for j := 1; j < len(names); j++ {
-					if names[j] == name {
-						_, err := fmt.Sscan(values[j], &value)
-						return err
-					}
-				}
+			if word := counter(string(text), group, name); word != "" {
+				_, err := fmt.Sscan(word, &value)
+				return err
 			}
 		}
 		return fmt.Errorf("no counter %s %s", group, name)
 	})
 	return value
+}
+
+// counter finds a counter in the text of snmp and netstat (a line of names and
+// a line of values for each group) or of snmp6 (a line for each).
+func counter(text, group, name string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		words := strings.Fields(line)
+		if len(words) == 2 && words[0] == group+name {
+			return words[1]
+		}
+		if len(words) < 2 || words[0] != group+":" || i+1 == len(lines) {
+			continue
+		}
+		values := strings.Fields(lines[i+1])
+		if at := slices.Index(words, name); at > 0 && at < len(values) {
+			return values[at]
+		}
+	}
+	return ""
 }
 
 // Offloads switches checksumming, scatter-gather, segmentation and receive

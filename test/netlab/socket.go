@@ -10,13 +10,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// family returns the network's name with the address's family: without it a
+// wildcard of IPv4 becomes a socket of IPv6.
+func family(network, addr string) string {
+	if netip.MustParseAddrPort(addr).Addr().Is4() {
+		return network + "4"
+	}
+	return network + "6"
+}
+
 // ListenUDP opens a UDP socket in the namespace; the lab closes it if the
 // caller has not.
 func (n *NetNS) ListenUDP(addr string) *net.UDPConn {
 	n.tb.Helper()
 	var conn *net.UDPConn
 	n.Do(func() (err error) {
-		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr)))
+		conn, err = net.ListenUDP(family("udp", addr), net.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr)))
 		return err
 	})
 	n.tb.Cleanup(func() { conn.Close() })
@@ -32,10 +41,28 @@ func (n *NetNS) DialUDP(from, to string) *net.UDPConn {
 	}
 	var conn *net.UDPConn
 	n.Do(func() (err error) {
-		conn, err = net.DialUDP("udp", local, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(to)))
+		conn, err = net.DialUDP(family("udp", to), local, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(to)))
 		return err
 	})
 	n.tb.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// Datagrams sends count datagrams of the size given from an unconnected
+// socket, which it leaves open and returns. Errors are ignored: a rule may
+// refuse a datagram, and that one is lost; errors that come back later never
+// reach an unconnected socket.
+func (n *NetNS) Datagrams(to string, count, size int) *net.UDPConn {
+	n.tb.Helper()
+	dst := netip.MustParseAddrPort(to)
+	from := "0.0.0.0:0"
+	if dst.Addr().Is6() {
+		from = "[::]:0"
+	}
+	conn := n.ListenUDP(from)
+	for range count {
+		_, _ = conn.WriteToUDPAddrPort(make([]byte, size), dst)
+	}
 	return conn
 }
 
@@ -44,7 +71,7 @@ func (n *NetNS) ListenTCP(addr string) *net.TCPListener {
 	n.tb.Helper()
 	var listener *net.TCPListener
 	n.Do(func() (err error) {
-		listener, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr)))
+		listener, err = net.ListenTCP(family("tcp", addr), net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr)))
 		return err
 	})
 	n.tb.Cleanup(func() { listener.Close() })
@@ -76,7 +103,7 @@ func (n *NetNS) DialTCP(to string) *net.TCPConn {
 }
 
 // ConnectTCP joins client and server: it listens on addr in the server,
-// connects from the client and accepts.
+// connects from the client, accepts and listens no longer.
 func ConnectTCP(client, server *NetNS, addr string) (out, in *net.TCPConn) {
 	client.tb.Helper()
 	listener := server.ListenTCP(addr)
@@ -86,6 +113,7 @@ func ConnectTCP(client, server *NetNS, addr string) (out, in *net.TCPConn) {
 		client.tb.Fatalf("accept in %s: %v", server.Short, err)
 	}
 	client.tb.Cleanup(func() { in.Close() })
+	listener.Close()
 	return out, in
 }
 
@@ -123,17 +151,13 @@ func (s *Socket) Close() {
 	s.FD = -1
 }
 
-// Packets opens an AF_PACKET socket bound to the interface that sends and, if
-// receive is set, gets every frame.
-func (n *NetNS) Packets(ifname string, receive bool) *Socket {
+// Packets opens an AF_PACKET socket bound to the interface. It sends frames,
+// and receives those of the Ethernet type given: ETH_P_ALL is all, 0 none.
+func (n *NetNS) Packets(ifname string, etherType uint16) *Socket {
 	n.tb.Helper()
-	var proto uint16
-	if receive {
-		proto = unix.ETH_P_ALL
-	}
 	s := n.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
 	s.check("bind packet socket", unix.Bind(s.FD, &unix.SockaddrLinklayer{
-		Protocol: swap16(proto), Ifindex: n.Index(ifname),
+		Protocol: swap16(etherType), Ifindex: n.Index(ifname),
 	}))
 	return s
 }
@@ -175,7 +199,7 @@ type Capture struct {
 // Capture starts counting on the interface, until Stop.
 func (n *NetNS) Capture(ifname string) *Capture {
 	n.tb.Helper()
-	c := &Capture{socket: n.Packets(ifname, true), stop: make(chan struct{}), done: make(chan struct{})}
+	c := &Capture{socket: n.Packets(ifname, unix.ETH_P_ALL), stop: make(chan struct{}), done: make(chan struct{})}
 	c.socket.SetInt(unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 256<<20)
 	timeout := unix.NsecToTimeval(int64(20 * time.Millisecond))
 	c.socket.check("set timeout", unix.SetsockoptTimeval(c.socket.FD, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout))

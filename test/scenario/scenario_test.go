@@ -1,0 +1,247 @@
+package scenario
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/test/netlab"
+)
+
+// TestRecipes sets every recipe up, starts one netfate, plays all of them and
+// judges what netfate said about each one's namespaces. The namespaces live
+// until the end, so that no inode number means two of them.
+func TestRecipes(t *testing.T) {
+	needRoot(t)
+	plays := make([]*play, 0, len(Recipes()))
+	for _, r := range Recipes() {
+		plays = append(plays, &play{Recipe: r, t: t})
+	}
+	together(4, plays, (*play).setUp)
+
+	rows := map[uint32][]record.Drop{}
+	fields := record.Fields(record.Drop{})
+	w := startWatch(t, func(row []byte) error {
+		var d record.Drop
+		if err := record.ParseJSON(row, fields, &d); err != nil {
+			return err
+		}
+		if !d.Sample {
+			rows[d.NetNS] = append(rows[d.NetNS], d)
+		}
+		return nil
+	}, "drops")
+	together(12, plays, (*play).provoke)
+	w.stop()
+
+	known := reasonNames(t)
+	for _, p := range plays {
+		t.Run(p.Name, func(t *testing.T) {
+			if p.failed != "" {
+				t.Fatal(p.failed)
+			}
+			for _, complaint := range p.judge(rows, known) {
+				t.Error(complaint)
+			}
+		})
+	}
+}
+
+// play is one recipe on its way from setup to judgement. It is the TB of its
+// lab: a failure ends the play and not the test.
+type play struct {
+	Recipe
+	t      *testing.T
+	lab    *netlab.Lab
+	at     *netlab.NetNS
+	step   func() int
+	count  int
+	failed string
+}
+
+func (p *play) Helper()                         { p.t.Helper() }
+func (p *play) Cleanup(f func())                { p.t.Cleanup(f) }
+func (p *play) Logf(format string, args ...any) { p.t.Logf(p.Name+": "+format, args...) }
+func (p *play) Fatalf(format string, args ...any) {
+	p.failed = fmt.Sprintf(format, args...)
+	runtime.Goexit()
+}
+
+func (p *play) setUp() {
+	p.lab = netlab.New(p)
+	p.at, p.step = p.Setup(p.lab)
+}
+
+func (p *play) provoke() {
+	if p.failed == "" {
+		p.count = p.step()
+	}
+}
+
+// together runs f for every play, some at a time.
+func together(width int, plays []*play, f func(*play)) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, width)
+	for _, p := range plays {
+		slots <- struct{}{}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			defer func() { <-slots }()
+			f(p)
+		}()
+	}
+	wg.Wait()
+}
+
+// judge returns what is wrong with the rows of the play's namespaces.
+func (p *play) judge(rows map[uint32][]record.Drop, known map[string]bool) []string {
+	var wrong []string
+	reasons := slices.DeleteFunc(slices.Clone(p.Reasons), func(name string) bool { return !known[name] })
+	if len(p.Reasons) > 0 && len(reasons) == 0 {
+		return []string{fmt.Sprintf("this kernel has none of the reasons %v", p.Reasons)}
+	}
+	got := 0
+	spaces := p.lab.Inodes()
+	if p.Placeless {
+		for _, d := range rows[0] {
+			if p.expects(&d, reasons) && len(p.compare(&d)) == 0 {
+				got += int(d.Packets)
+				if d.Verdict != p.Verdict {
+					wrong = append(wrong, fmt.Sprintf("got verdict %q, want %q: %s", d.Verdict, p.Verdict, describe(&d)))
+				}
+			}
+		}
+	}
+	for short, inode := range spaces {
+		for _, d := range rows[inode] {
+			expected := inode == p.at.Inode && p.expects(&d, reasons)
+			if expected {
+				got += int(d.Packets)
+			}
+			switch {
+			case expected && d.Verdict == p.Verdict:
+				wrong = append(wrong, p.compare(&d)...)
+			case expected:
+				wrong = append(wrong, fmt.Sprintf("got verdict %q, want %q: %s", d.Verdict, p.Verdict, describe(&d)))
+			case d.Verdict != record.Benign:
+				wrong = append(wrong, fmt.Sprintf("got a loss in %s that nobody provoked: %s", short, describe(&d)))
+			}
+		}
+	}
+	switch {
+	case len(reasons) == 0:
+	case p.count == 0:
+		wrong = append(wrong, fmt.Sprintf("the recipe lost nothing for %v", reasons))
+	case p.count == Some && got == 0:
+		wrong = append(wrong, fmt.Sprintf("got no packets for %v, want some", reasons))
+	case p.count != Some && got != p.count:
+		wrong = append(wrong, fmt.Sprintf("got %d packets for %v, want %d", got, reasons, p.count))
+	}
+	if len(wrong) > 0 {
+		wrong = append(wrong, "all rows of its namespaces:\n"+p.listing(rows))
+	}
+	return wrong
+}
+
+// expects reports whether the row is of the reasons and places of the recipe,
+// and of its protocol: benign traffic beside a loss may have its reason too.
+func (p *play) expects(d *record.Drop, reasons []string) bool {
+	if !slices.Contains(reasons, d.Reason) {
+		return false
+	}
+	if p.Verdict == record.Benign && p.Proto == "" {
+		return true
+	}
+	place, _, _ := strings.Cut(d.Location, "+")
+	return len(p.Places) == 0 || slices.Contains(p.Places, place)
+}
+
+// compare checks the rest of a row that is otherwise as expected.
+func (p *play) compare(d *record.Drop) []string {
+	var wrong []string
+	differ := func(what string, got, want any) {
+		wrong = append(wrong, fmt.Sprintf("got %s %v, want %v: %s", what, got, want, describe(d)))
+	}
+	if p.Proto != "" && d.Proto != p.Proto {
+		differ("protocol", d.Proto, p.Proto)
+	}
+	if !matches(p.Src, d.SrcAddr, d.SrcPort) {
+		differ("source", netip.AddrPortFrom(d.SrcAddr, d.SrcPort), p.Src)
+	}
+	if !matches(p.Dst, d.DstAddr, d.DstPort) {
+		differ("destination", netip.AddrPortFrom(d.DstAddr, d.DstPort), p.Dst)
+	}
+	if p.Direction != "" && d.Direction != p.Direction {
+		differ("direction", d.Direction, p.Direction)
+	}
+	self, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		return append(wrong, err.Error())
+	}
+	comm := strings.TrimSpace(string(self))
+	switch {
+	case p.Owner == Nobody && d.Known():
+		differ("owner", fmt.Sprintf("%s (%d)", d.Comm, d.PID), "nobody")
+	case p.Owner == Self && (d.Comm != comm || d.PID != uint32(os.Getpid())):
+		differ("owner", fmt.Sprintf("%s (%d)", d.Comm, d.PID), fmt.Sprintf("%s (%d)", comm, os.Getpid()))
+	case p.Owner == Child && (d.Comm != comm || d.PID == 0 || d.PID == uint32(os.Getpid())):
+		differ("owner", fmt.Sprintf("%s (%d)", d.Comm, d.PID), comm+" in a process of its own")
+	}
+	return wrong
+}
+
+// matches reports whether an endpoint is the one wanted: nothing, an address,
+// or an address and a port.
+func matches(want string, addr netip.Addr, port uint16) bool {
+	if want == "" {
+		return true
+	}
+	if a, err := netip.ParseAddr(want); err == nil {
+		return a == addr.Unmap()
+	}
+	return netip.MustParseAddrPort(want) == netip.AddrPortFrom(addr.Unmap(), port)
+}
+
+func describe(d *record.Drop) string {
+	return fmt.Sprintf("%d × %s at %s, verdict %s, %s %v > %v, %s, %s, owner %s (%d)", d.Packets, d.Reason, d.Location, d.Verdict,
+		d.Proto, netip.AddrPortFrom(d.SrcAddr, d.SrcPort), netip.AddrPortFrom(d.DstAddr, d.DstPort), d.Direction, d.IfName, d.Comm, d.PID)
+}
+
+func (p *play) listing(rows map[uint32][]record.Drop) string {
+	var out []string
+	for short, inode := range p.lab.Inodes() {
+		for _, d := range rows[inode] {
+			out = append(out, "\t"+short+": "+describe(&d))
+		}
+	}
+	slices.SortFunc(out, cmp.Compare[string])
+	return strings.Join(out, "\n")
+}
+
+// reasonNames returns the running kernel's reasons; one without has none.
+func reasonNames(t *testing.T) map[string]bool {
+	t.Helper()
+	spec, err := btf.LoadKernelSpec()
+	if err != nil {
+		t.Fatalf("read kernel BTF: %v", err)
+	}
+	var enum *btf.Enum
+	if err := spec.TypeByName("skb_drop_reason", &enum); err != nil {
+		t.Skipf("this kernel names no drop reasons: %v", err)
+	}
+	names := map[string]bool{}
+	for _, value := range enum.Values {
+		names[strings.TrimPrefix(value.Name, "SKB_DROP_REASON_")] = true
+	}
+	return names
+}
