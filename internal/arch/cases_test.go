@@ -40,7 +40,9 @@ func cases() []ruleCase {
 
 		{"cilium/ebpf stays with the sensors", "agent", one("internal/agent/a.go", `package agent; import "github.com/cilium/ebpf/link"`), "imports github.com/cilium/ebpf/link"},
 		{"cilium/ebpf stays with the sensors", "agent's test", one("internal/agent/a_test.go", `package agent; import "github.com/cilium/ebpf"`), "imports github.com/cilium/ebpf"},
-		{"cilium/ebpf stays with the sensors", "filter", one("internal/filter/a.go", `package filter; import "github.com/cilium/ebpf"`), "imports github.com/cilium/ebpf"},
+		{"cilium/ebpf stays with the sensors", "filter", one("internal/filter/a.go", `package filter; import "github.com/cilium/ebpf/link"`), "imports github.com/cilium/ebpf/link"},
+		{"cilium/ebpf stays with the sensors", "types in a test", one("internal/verdict/a_test.go", `package verdict; import "github.com/cilium/ebpf/btf"`), ""},
+		{"cilium/ebpf stays with the sensors", "types", one("internal/verdict/a.go", `package verdict; import "github.com/cilium/ebpf/btf"`), "imports github.com/cilium/ebpf/btf"},
 		{"cilium/ebpf stays with the sensors", "filter's instructions", one("internal/filter/a.go", `package filter; import "github.com/cilium/ebpf/asm"`), ""},
 		{"cilium/ebpf stays with the sensors", "filter's test", one("internal/filter/a_test.go", `package filter; import "github.com/cilium/ebpf"`), ""},
 		{"cilium/ebpf stays with the sensors", "sensor", one("internal/sensor/drop/a.go", `package drop; import "github.com/cilium/ebpf"`), ""},

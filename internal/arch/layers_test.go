@@ -13,6 +13,7 @@ const module = "github.com/netfate/netfate"
 const (
 	nouns    = iota // what everybody speaks of
 	facts           // what one thing says by itself
+	shared          // what parts of one kind have in common
 	parts           // what reads the kernel, and what writes results
 	wiring          // the one list of everything
 	programs        // main packages and the tests that drive them
@@ -37,11 +38,17 @@ func house() []place {
 		{dir: "internal/record", level: nouns, stdOnly: true, pure: true},
 
 		{dir: "internal/decode", level: facts, pure: true},
-		{dir: "internal/table", level: facts, pure: true},
 		{dir: "internal/verdict", level: facts, pure: true},
 		{dir: "internal/kernel", level: facts, ebpf: all},
-		// A filter is compiled to instructions, which the sensors insert.
-		{dir: "internal/filter", level: facts, ebpf: []string{"asm"}},
+		// A filter is instructions, put into a program that is not loaded yet.
+		{dir: "internal/filter", level: facts, ebpf: []string{"asm", "btf", ""}},
+
+		// Tables are keyed by what decode reads, so it is below them.
+		{dir: "internal/table", level: shared, pure: true},
+		// How sensors attach and how they read counts: they are brothers, so
+		// what they share is below them.
+		{dir: "internal/hook", level: shared, ebpf: all},
+		{dir: "internal/counting", level: shared, ebpf: all},
 
 		{dir: "internal/sensor/*", level: parts, ebpf: all},
 		{dir: "internal/loader", level: parts, ebpf: all},

@@ -2,7 +2,7 @@
 // programs use, and of those only the members that they use, taken from a
 // kernel's BTF. `make vmlinux` runs it.
 //
-// The whole of a kernel's types are 100,000 lines, which nobody reviews and
+// The whole of a kernel's types are 135,000 lines, which nobody reviews and
 // every build parses. With CO-RE the header needs no true layout: names and
 // kinds are enough, and the loader finds the offsets of the running kernel. So
 // which kernel the BTF is of does not matter, as long as it has the members.
