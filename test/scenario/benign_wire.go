@@ -14,18 +14,6 @@ import (
 func benignWire() []Recipe {
 	return []Recipe{
 		{
-			Name: "multicast_not_joined", Reasons: []string{"IP_INVALID_DEST", "IP_INADDRERRORS", "NOT_SPECIFIED"}, Verdict: record.Benign,
-			Proto: "udp", Src: "10.0.0.1:4000", Dst: "239.1.2.3:9000", Direction: record.In, Owner: Nobody,
-			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
-				host, tap := wired(l)
-				return host, func() int {
-					f := datagram(4000, 9000)
-					f.Dst, f.DstMAC = addrPort("239.1.2.3", 9000), net.HardwareAddr{1, 0, 0x5e, 1, 2, 3}
-					return repeat(tap, 3, f.with(tap))
-				}
-			},
-		},
-		{
 			Name: "other_hosts_frame", Reasons: []string{"OTHERHOST"}, Verdict: record.Benign,
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 				host, tap := wired(l)
@@ -70,18 +58,6 @@ func benignWire() []Recipe {
 					f := netlab.Frame{DstMAC: broadcast, EtherType: netlab.EtherARP, Payload: append(request, make([]byte, 18)...)}
 					repeat(tap, 3, tap.Address(f).Bytes())
 					return 0
-				}
-			},
-		},
-		{
-			Name: "broadcast_nobody_listens_to", Reasons: []string{"NOT_SPECIFIED", "NO_SOCKET"}, Verdict: record.Benign,
-			Proto: "udp", Src: "0.0.0.0:68", Dst: "255.255.255.255:67", Direction: record.In, Owner: Nobody,
-			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
-				host, tap := wired(l)
-				return host, func() int {
-					f := datagram(68, 67)
-					f.Src, f.Dst, f.DstMAC = addrPort("0.0.0.0", 68), addrPort("255.255.255.255", 67), broadcast
-					return repeat(tap, 3, f.with(tap))
 				}
 			},
 		},

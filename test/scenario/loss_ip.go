@@ -14,7 +14,7 @@ func ipLosses() []Recipe {
 	const src, dst = "10.0.0.1:4000", "10.0.0.2:9000"
 	return []Recipe{
 		{
-			Name: "ttl_expired", Reasons: []string{"IP_INHDR"}, Verdict: record.Loss,
+			Name: "ttl_expired", Reasons: []string{"IP_INHDR"}, Verdict: record.Invalid,
 			Proto: "udp", Src: farClient, Dst: farServer + ":9000", Direction: record.Forward, Owner: Nobody,
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 				client, router, _ := routed(l)
@@ -23,7 +23,7 @@ func ipLosses() []Recipe {
 			},
 		},
 		{
-			Name: "hop_limit_expired", Reasons: []string{"IP_INHDR"}, Verdict: record.Loss,
+			Name: "hop_limit_expired", Reasons: []string{"IP_INHDR"}, Verdict: record.Invalid,
 			Proto: "udp", Src: "[fd00::1]:4000", Dst: "[fd00:2::2]:9000", Direction: record.Forward, Owner: Nobody,
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 				host, tap := wired6(l)
@@ -79,7 +79,7 @@ func ipLosses() []Recipe {
 			},
 		},
 		{
-			Name: "no_forwarding", Reasons: []string{"IP_INNOROUTES", "IP_INADDRERRORS"}, Verdict: record.Loss,
+			Name: "no_forwarding", Reasons: []string{"IP_INADDRERRORS"}, Verdict: record.Refused,
 			Proto: "udp", Src: farClient, Dst: farServer + ":9000", Owner: Nobody,
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 				client, router, _ := routed(l)
@@ -148,6 +148,30 @@ func ipLosses() []Recipe {
 					}
 					netlab.WaitFor(host.TB(), "reassembly to time out", func() bool { return host.Counter("Ip", "ReasmTimeout") == 3 })
 					return 3
+				}
+			},
+		},
+		{
+			Name: "multicast_not_joined", Reasons: []string{"IP_INVALID_DEST", "IP_INADDRERRORS", "NOT_SPECIFIED"}, Verdict: record.Refused,
+			Proto: "udp", Src: "10.0.0.1:4000", Dst: "239.1.2.3:9000", Direction: record.In, Owner: Nobody,
+			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
+				host, tap := wired(l)
+				return host, func() int {
+					f := datagram(4000, 9000)
+					f.Dst, f.DstMAC = addrPort("239.1.2.3", 9000), net.HardwareAddr{1, 0, 0x5e, 1, 2, 3}
+					return repeat(tap, 3, f.with(tap))
+				}
+			},
+		},
+		{
+			Name: "broadcast_nobody_listens_to", Reasons: []string{"NOT_SPECIFIED", "NO_SOCKET"}, Verdict: record.Refused,
+			Proto: "udp", Src: "0.0.0.0:68", Dst: "255.255.255.255:67", Direction: record.In, Owner: Nobody,
+			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
+				host, tap := wired(l)
+				return host, func() int {
+					f := datagram(68, 67)
+					f.Src, f.Dst, f.DstMAC = addrPort("0.0.0.0", 68), addrPort("255.255.255.255", 67), broadcast
+					return repeat(tap, 3, f.with(tap))
 				}
 			},
 		},

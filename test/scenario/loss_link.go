@@ -51,7 +51,7 @@ func linkLosses() []Recipe {
 			},
 		},
 		{
-			Name: "vxlan_unknown_vni", Reasons: []string{"VXLAN_VNI_NOT_FOUND"}, Verdict: record.Loss,
+			Name: "vxlan_unknown_vni", Reasons: []string{"VXLAN_VNI_NOT_FOUND"}, Verdict: record.Refused,
 			Proto: "udp", Src: "10.0.0.1:4000", Dst: "10.0.0.2:4789", Direction: record.In,
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 				host, tap := vxlan(l)

@@ -49,17 +49,17 @@ func ruleLosses() []Recipe {
 		},
 		{
 			Name: "xdp_generic", Reasons: []string{"NOT_SPECIFIED", "XDP"}, Places: []string{"do_xdp_generic"}, Verdict: record.Policy,
-			Proto: "udp", Src: clientAddr, Dst: "10.0.0.2:9000", Direction: record.In,
+			Proto: "udp", Src: clientAddr, Dst: "10.0.0.2:9000", Direction: record.In, Owner: Nobody,
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) { return xdp(l, link.XDPGenericMode) },
 		},
 		{
 			Name: "xdp_native", Reasons: []string{"NOT_SPECIFIED", "XDP"}, Places: []string{"veth_xdp_rcv_skb"}, Verdict: record.Policy,
-			Proto: "udp", Src: clientAddr, Dst: "10.0.0.2:9000", Direction: record.In,
+			Proto: "udp", Src: clientAddr, Dst: "10.0.0.2:9000", Direction: record.In, Owner: Nobody,
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) { return xdp(l, link.XDPDriverMode) },
 		},
 		{
 			Name: "tcx_ingress", Reasons: []string{"TC_INGRESS"}, Verdict: record.Policy,
-			Proto: "udp", Src: clientAddr, Dst: "10.0.0.2:9000", Direction: record.In,
+			Proto: "udp", Src: clientAddr, Dst: "10.0.0.2:9000", Direction: record.In, Owner: Nobody,
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 				client, server := pair(l)
 				tcx(server, ebpf.AttachTCXIngress)
@@ -77,7 +77,7 @@ func ruleLosses() []Recipe {
 		},
 		{
 			Name: "cls_bpf_ingress", Reasons: []string{"TC_INGRESS"}, Verdict: record.Policy,
-			Proto: "udp", Src: clientAddr, Dst: "10.0.0.2:9000", Direction: record.In,
+			Proto: "udp", Src: clientAddr, Dst: "10.0.0.2:9000", Direction: record.In, Owner: Nobody,
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 				client, server := pair(l)
 				clsBPF(server)

@@ -48,7 +48,7 @@ func tcpLosses() []Recipe {
 			b[netlab.TransportAt(b)+12] = 4 << 4
 			return repeat(p.tap, 3, b)
 		}).ownedBy(AnyOwner),
-		onConnection("tcp_unexpected_md5", "TCP_MD5UNEXPECTED", record.Invalid, false, func(p *peer) int {
+		onConnection("tcp_unexpected_md5", "TCP_MD5UNEXPECTED", record.Policy, false, func(p *peer) int {
 			f := p.segment(netlab.ACK, []byte("signed"))
 			f.TCPOptions = append([]byte{1, 1, 19, 18}, make([]byte, 16)...)
 			return p.tell(3, f)
