@@ -124,6 +124,14 @@ func (c *Cgroups) Describe(path string, o *record.Owner) bool {
 	return ok
 }
 
+// Container tells a container from a cgroup's path: its id, and its name if it
+// is known. Both are empty if the path is not a container's.
+func (c *Cgroups) Container(path string) (id, name string) {
+	var o record.Owner
+	c.Describe(path, &o)
+	return o.Container, o.ContainerName
+}
+
 // Evicted returns how many cgroups were forgotten for want of room, since the
 // start.
 func (c *Cgroups) Evicted() uint64 {
