@@ -10,7 +10,7 @@ import (
 const (
 	id64  = "3f0c7e0a9b1d2c3e4f5061728394a5b6c7d8e9f00112233445566778899aabbc"
 	id12  = "3f0c7e0a9b1d"
-	other = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	other = "a1a2a3a4a5a6a7a8b1b2b3b4b5b6b7b8c1c2c3c4c5c6c7c8d1d2d3d4d5d6d7d8"
 	uid   = "1f3d7a2b-0c4e-4b6f-9a8d-7e6f5a4b3c2d"
 	uid_  = "1f3d7a2b_0c4e_4b6f_9a8d_7e6f5a4b3c2d"
 	hash  = "0123456789abcdef0123456789abcdef"
