@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -34,6 +35,8 @@ func Helper() {
 
 func help(args []string) error {
 	switch args[0] {
+	case "ask": // network, address
+		return ask(args[1], args[2])
 	case "udp-send": // address, count
 		count, err := strconv.Atoi(args[2])
 		if err != nil {
@@ -54,6 +57,30 @@ func help(args []string) error {
 		return nil
 	}
 	return fmt.Errorf("no helper %q", args[0])
+}
+
+// ask sends one line to a server and waits for the same line.
+func ask(network, addr string) error {
+	conn, err := net.Dial(network, addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		return err
+	}
+	if _, err := conn.Write([]byte("who am I\n")); err != nil {
+		return err
+	}
+	answer := make([]byte, 16)
+	size, err := conn.Read(answer)
+	if err != nil {
+		return err
+	}
+	if string(answer[:size]) != "who am I\n" {
+		return fmt.Errorf("got answer %q", answer[:size])
+	}
+	return nil
 }
 
 // HelperCommand returns a command that runs this program as a helper.
