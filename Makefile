@@ -1,8 +1,11 @@
 # netfate's tasks. `make help` lists them. Everything is built below bin/.
 
+# Go where its own instructions put it, if the shell has not been told.
+export PATH := $(PATH):/usr/local/go/bin
 GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
+export GO
 # The programs that attach to the kernel run as root.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,tools/asroot)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,$(abspath tools/asroot))
 
 # Debian packages that tests and generators need; `make run` needs none.
 CLANG_PACKAGES := clang-19 llvm-19 libbpf-dev
@@ -47,10 +50,10 @@ go-test:
 	CGO_ENABLED=1 $(GO) test -race -count=1 -p 2 -timeout 10m $(addprefix -exec=,$(AS_ROOT)) $(RACE_PACKAGES)
 
 kernel-test:
-	$(GO) test -count=1 -p 1 -timeout 25m $(addprefix -exec=,$(abspath $(AS_ROOT))) ./test/...
+	$(GO) test -count=1 -p 1 -timeout 25m $(addprefix -exec=,$(AS_ROOT)) ./test/...
 
 check-format:
-	@bad=$$(gofmt -l $(GO_DIRS)); [ -z "$$bad" ] || { echo "gofmt would change (run make format):" $$bad; exit 1; }
+	@bad=$$(gofmt -l $(GO_DIRS)) && [ -z "$$bad" ] || { echo "gofmt would change (run make format):" $$bad; exit 1; }
 	clang-format-19 --dry-run -Werror $(C_FILES)
 
 format: ## format Go and C
