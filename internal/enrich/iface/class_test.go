@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,64 +112,84 @@ func wantCounters(t *testing.T, what string, got counters, link Iface, header bo
 	}
 }
 
-// The byte counters of every kind that can be made here hold the link-layer
+// stack makes two namespaces with a veth between them, and on it a device of
+// the kind, which has 10.9.0.1 and 10.9.0.2.
+func stack(t *testing.T, kind, lines string) (a, b space) {
+	t.Helper()
+	a, b = quietSpace(t, kind+"-a"), quietSpace(t, kind+"-b")
+	a.ip(t, "link add lower address 02:00:00:00:00:01 type veth peer name lower address 02:00:00:00:00:02 netns "+b.name+"\n")
+	for i, s := range []space{a, b} {
+		own, other := fmt.Sprint(i+1), fmt.Sprint(2-i)
+		mac := "02:00:00:00:01:0"
+		if kind == "ipvlan" {
+			mac = "02:00:00:00:00:0" // its lower device's
+		}
+		s.ip(t, "link set lower up\naddr add 10.8.0."+own+"/24 dev lower\n"+
+			"neigh replace 10.8.0."+other+" lladdr 02:00:00:00:00:0"+other+" dev lower nud permanent\n")
+		cmd := exec.Command("ip", "-n", s.name, "-batch", "-")
+		cmd.Stdin = strings.NewReader(strings.NewReplacer("DEV", "upper", "LOWER", "lower", "MAC", mac+own,
+			"LOCAL", "10.8.0."+own, "REMOTE", "10.8.0."+other).Replace(lines))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			if strings.Contains(string(out), "Unknown device type") || strings.Contains(string(out), "not supported") {
+				t.Skipf("this kernel has no %s devices", kind)
+			}
+			t.Fatalf("make %s: %v: %s", kind, err, out)
+		}
+		s.ip(t, "link set upper up\naddr add 10.9.0."+own+"/24 dev upper\n")
+		if _, link := s.find(t, "upper"); link.HeaderLen > 0 {
+			s.ip(t, "neigh replace 10.9.0."+other+" lladdr "+mac+other+" dev upper nud permanent\n")
+		}
+	}
+	return a, b
+}
+
+// measure sends from one device to another and compares what they counted
+// with what their classes say.
+func measure(t *testing.T, from, to space, out, in, addr string) {
+	t.Helper()
+	send(t, from, to, addr+":9", func() bool { in, _ := to.counters(t, in); return in.Packets > 0 })
+	_, sender := from.find(t, out)
+	_, receiver := to.find(t, in)
+	_, sent := from.counters(t, out)
+	received, _ := to.counters(t, in)
+	wantCounters(t, sender.Kind+" out", sent, sender, sender.CountsLinkHeaderOut)
+	wantCounters(t, receiver.Kind+" in", received, receiver, receiver.CountsLinkHeaderIn)
+}
+
+// The byte counters of every kind that the kernel has hold the link-layer
 // header exactly where its class says so.
 func TestCountersAreAsTheClassSays(t *testing.T) {
-	a, b := quietSpace(t, "ca"), quietSpace(t, "cb")
-	a.ip(t, `link set lo up
-link add v0 address 02:00:00:00:00:01 type veth peer name v1 address 02:00:00:00:00:02 netns `+b.name+`
-link add w0 address 02:00:00:00:00:03 type veth peer name w1 address 02:00:00:00:00:04 netns `+b.name+`
-link set v0 up
-link add br0 address 02:00:00:00:00:05 type bridge mcast_snooping 0
-link set w0 master br0
-link set w0 up
-link set br0 up
-link add mv0 link v0 address 02:00:00:00:00:06 type macvlan mode bridge
-link set mv0 up
-link add vx0 address 02:00:00:00:00:07 type vxlan id 7 dstport 4789 local 10.9.1.1 remote 10.9.1.2 noudpcsum
-link set vx0 up
-addr add 10.9.1.1/24 dev v0
-addr add 10.9.2.1/24 dev br0
-addr add 10.9.3.1/24 dev mv0
-addr add 10.9.4.1/24 dev vx0
-neigh replace 10.9.1.2 lladdr 02:00:00:00:00:02 dev v0 nud permanent
-neigh replace 10.9.2.2 lladdr 02:00:00:00:00:15 dev br0 nud permanent
-neigh replace 10.9.3.2 lladdr 02:00:00:00:00:16 dev mv0 nud permanent
-neigh replace 10.9.4.2 lladdr 02:00:00:00:00:17 dev vx0 nud permanent
-`)
-	b.ip(t, `link set v1 up
-link add br1 address 02:00:00:00:00:15 type bridge mcast_snooping 0
-link set w1 master br1
-link set w1 up
-link set br1 up
-link add mv1 link v1 address 02:00:00:00:00:16 type macvlan mode bridge
-link set mv1 up
-link add vx1 address 02:00:00:00:00:17 type vxlan id 7 dstport 4789 local 10.9.1.2 remote 10.9.1.1 noudpcsum
-link set vx1 up
-addr add 10.9.1.2/24 dev v1
-addr add 10.9.2.2/24 dev br1
-addr add 10.9.3.2/24 dev mv1
-addr add 10.9.4.2/24 dev vx1
-`)
-	// The veth first: afterwards it carries the packets of the others.
-	for _, tt := range []struct {
-		from, to    space
-		out, in, ip string
-	}{
-		{a, b, "v0", "v1", "10.9.1.2"},
-		{a, b, "br0", "br1", "10.9.2.2"},
-		{a, b, "mv0", "mv1", "10.9.3.2"},
-		{a, b, "vx0", "vx1", "10.9.4.2"},
-		{a, a, "lo", "lo", "127.0.0.1"},
-	} {
-		send(t, tt.from, tt.to, tt.ip+":9", func() bool { in, _ := tt.to.counters(t, tt.in); return in.Packets > 0 })
-		_, out := tt.from.find(t, tt.out)
-		_, in := tt.to.find(t, tt.in)
-		_, sent := tt.from.counters(t, tt.out)
-		received, _ := tt.to.counters(t, tt.in)
-		wantCounters(t, tt.out+" out", sent, out, out.CountsLinkHeaderOut)
-		wantCounters(t, tt.in+" in", received, in, in.CountsLinkHeaderIn)
+	// On top of a veth; each line is for ip(8), at both ends.
+	kinds := []struct{ kind, lines string }{
+		{"bridge", "link add DEV address MAC type bridge mcast_snooping 0\nlink set LOWER master DEV\n"},
+		{"macvlan", "link add DEV link LOWER address MAC type macvlan mode bridge\n"},
+		{"ipvlan", "link add DEV link LOWER type ipvlan mode l2\n"},
+		{"vlan", "link add DEV link LOWER address MAC type vlan id 5\n"},
+		{"bond", "link add DEV address MAC type bond mode active-backup\nlink set LOWER down\nlink set LOWER master DEV\nlink set LOWER up\n"},
+		{"vxlan", "link add DEV address MAC type vxlan id 7 dstport 4789 local LOCAL remote REMOTE noudpcsum\n"},
+		{"geneve", "link add DEV address MAC type geneve id 7 remote REMOTE\n"},
+		{"gretap", "link add DEV address MAC type gretap local LOCAL remote REMOTE\n"},
+		{"gre", "link add DEV type gre local LOCAL remote REMOTE\n"},
+		{"ipip", "link add DEV type ipip local LOCAL remote REMOTE\n"},
 	}
+	for _, tt := range kinds {
+		t.Run(tt.kind, func(t *testing.T) {
+			a, b := stack(t, tt.kind, tt.lines)
+			if _, link := a.find(t, "upper"); link.Kind != tt.kind {
+				t.Errorf("got kind %q, want %q", link.Kind, tt.kind)
+			}
+			measure(t, a, b, "upper", "upper", "10.9.0.2")
+		})
+	}
+	t.Run("veth", func(t *testing.T) {
+		a, b := stack(t, "veth", "link add upper type bridge\n")
+		measure(t, a, b, "lower", "lower", "10.8.0.2")
+	})
+	t.Run("lo", func(t *testing.T) {
+		a := quietSpace(t, "lo")
+		a.ip(t, "link set lo up\n")
+		measure(t, a, a, "lo", "lo", "127.0.0.1")
+	})
 }
 
 // A veth polled through NAPI counts differently; the comment at
