@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Every struct that crosses between the kernel programs and Go, and nothing
+ * else. Fixed width, biggest members first, padding spelled out, never packed.
+ * internal/decode has the same structs; a test compares the two through BTF.
+ */
+#ifndef NETFATE_ABI_H
+#define NETFATE_ABI_H
+
+#define ADDR_LEN 16 /* IPv4 addresses are mapped: ::ffff:a.b.c.d */
+#define COMM_LEN 16
+#define PACKET_LEN 128 /* head of a sampled packet */
+#define STACK_LEN 32   /* frames of a sampled stack */
+
+/* A per-CPU cache has this many slots for each hook and generation. */
+#define CACHE_BITS 8
+#define CACHE_SLOTS (1 << CACHE_BITS)
+#define CACHE_HOOKS 4
+
+/* tuple.flags of a flow: where it was seen, and what it means for totals. */
+enum flow_flag {
+	FLOW_TX = 1, /* sent; else received */
+	FLOW_BORN = 2, /* sent, and not received before: begins in this netns */
+	FLOW_OTHER = 4, /* remainder of flows that did not fit: no addresses */
+};
+
+/* tuple.flags of a drop: direction, and the remainder. */
+enum drop_flag {
+	DROP_IN = 1,
+	DROP_OUT = 2,
+	DROP_FORWARD = 3,
+	DROP_DIRECTION = 3, /* mask */
+	DROP_OTHER = 4,
+};
+
+/* Between whom. Ports and eth_proto in host order; zero where unknown. */
+struct tuple {
+	__u8 saddr[ADDR_LEN];
+	__u8 daddr[ADDR_LEN];
+	__u16 sport; /* ICMP: type << 8 | code */
+	__u16 dport; /* ICMP echo: id */
+	__u16 eth_proto;
+	__u8 proto; /* 0 if not IP */
+	__u8 flags; /* enum flow_flag or enum drop_flag */
+};
+_Static_assert(sizeof(struct tuple) == 40, "tuple");
+
+/* A process, by what is never used twice. pid 0: unknown. */
+struct owner {
+	__u64 start; /* of its main thread, ns since boot */
+	__u32 pid;   /* thread group, initial pid namespace */
+	__u32 netns; /* inode of the netns that its socket was made in */
+};
+_Static_assert(sizeof(struct owner) == 16, "owner");
+
+struct process_key {
+	__u64 start;
+	__u32 pid;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct process_key) == 16, "process_key");
+
+struct process {
+	__u64 cgroup; /* id in the cgroup2 hierarchy */
+	__u32 uid;
+	__u8 comm[COMM_LEN];
+	__u32 pad;
+};
+_Static_assert(sizeof(struct process) == 32, "process");
+
+/* A local address that a socket is bound to. */
+struct bound_key {
+	__u8 addr[ADDR_LEN]; /* zero: any address */
+	__u32 netns;
+	__u16 port; /* host order */
+	__u8 proto;
+	__u8 pad;
+};
+_Static_assert(sizeof(struct bound_key) == 24, "bound_key");
+
+/* A socket that some process has open, as iter/task_file writes it. */
+struct open_socket {
+	struct tuple tuple; /* source is the local side; flags: TCP state */
+	struct owner owner;
+};
+_Static_assert(sizeof(struct open_socket) == 56, "open_socket");
+
+/* One way of a flow on one interface. */
+struct flow_key {
+	struct tuple tuple;
+	__u32 netns; /* inode */
+	__u32 ifindex;
+};
+_Static_assert(sizeof(struct flow_key) == 48, "flow_key");
+
+/* first is CLOCK_MONOTONIC ns, last jiffies. No buffers: the slot is empty. */
+struct flow_count {
+	__u64 packets; /* wire */
+	__u64 bytes;   /* wire, from Ethernet on */
+	__u64 buffers;
+	__u64 buffer_bytes; /* skb->len at the hook */
+	__u64 first;
+	__u64 last;
+	__u64 owner_start;
+	__u32 pid;
+	__u8 tcp_flags;
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct flow_count) == 64, "flow_count");
+
+struct flow_slot {
+	struct flow_key key;
+	struct flow_count count;
+};
+_Static_assert(sizeof(struct flow_slot) == 112, "flow_slot");
+
+struct drop_key {
+	struct tuple tuple;
+	__u64 location;
+	__u32 reason;
+	__u32 netns;
+	__u32 ifindex;
+	__u8 sk_state; /* enum tcp_state of the socket that lost it; 0 none */
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct drop_key) == 64, "drop_key");
+
+struct drop_count {
+	__u64 packets;
+	__u64 bytes;
+	__u64 buffers;
+	__u64 first;
+	__u64 last;
+	__u64 owner_start;
+	__u32 pid;
+	__u8 tcp_flags;
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct drop_count) == 56, "drop_count");
+
+struct drop_slot {
+	struct drop_key key;
+	struct drop_count count;
+};
+_Static_assert(sizeof(struct drop_slot) == 120, "drop_slot");
+
+/* One dropped buffer. The stack, if asked for, follows the struct. */
+struct drop_event {
+	struct drop_key key;
+	struct tuple inner; /* of a tunnel; eth_proto 0 if there is none */
+	__u64 time;	    /* CLOCK_MONOTONIC ns */
+	__u64 owner_start;
+	__u32 pid;
+	__u32 length; /* skb->len */
+	__u32 packets;
+	__u32 bytes;
+	__s32 sk_rcvbuf;	 /* limit of the receive buffer; 0 without a socket */
+	__s32 sk_rmem;   /* bytes in it */
+	__u16 packet_len; /* valid bytes of packet */
+	__u16 l3;	  /* where in it the network header is */
+	__u8 tcp_flags;
+	__u8 has_link; /* packet begins with a link header */
+	__u8 frames;   /* of the stack that follows */
+	__u8 pad[9];
+	__u8 packet[PACKET_LEN];
+};
+_Static_assert(sizeof(struct drop_event) == 288, "drop_event");
+
+/* What a program could not keep, by place; an index into the errors map. */
+enum site {
+	SITE_TABLE_FULL,	 /* buffers counted in the remainder */
+	SITE_LOST,	   /* packets counted nowhere else */
+	SITE_RING_FULL, /* samples that found no room in the ring */
+	SITE_READ,	   /* headers that could not be read */
+	SITE_OWNER_CREATE, /* sockets whose owner could not be kept */
+	SITE_PROCESS,    /* processes that could not be kept */
+	SITE_BOUND,    /* bound addresses that could not be kept */
+	SITE_STACK,    /* stacks that could not be taken */
+	SITE_CACHE,    /* CPUs beyond the cache: a bug of ours */
+	SITE_MAX,
+};
+#endif

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/netfate/netfate/internal/agent"
+	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/internal/verdict"
+	"github.com/netfate/netfate/internal/view/table"
+)
+
+// Samples that each CPU may take in a tenth of a second: enough for a stack or
+// an inner tuple now and then, or for showing events one by one.
+const (
+	fewSamples  = 2
+	manySamples = 1000
+)
+
+func newDrops() *cobra.Command {
+	w := &watch{every: time.Second}
+	var all, each, stack bool
+	cmd := &cobra.Command{
+		Use:   "drops [FILTER]",
+		Short: "What is lost: reason, place, flow, owner, and whether it matters",
+		Long: `Drops shows every packet that the kernel freed undelivered, in all network
+namespaces: the reason, the kernel function, the flow, whose it was, and a
+verdict:
+
+  loss      should have arrived, and did not
+  resource  no room: a full queue, buffer or table
+  refused   nobody wanted it: a closed port
+  policy    a rule of this host asked for it
+  invalid   it was broken or forged
+  benign    cost nobody anything (hidden; --all shows it)
+
+Counts are made in the kernel and are complete. FILTER is a pcap-filter
+expression as tcpdump takes it, evaluated in the kernel.`,
+		Example: `  sudo netfate drops                      a table, refreshed every second
+  sudo netfate drops -d 30s -o json       thirty seconds, one object a line
+  sudo netfate drops --each --stack tcp   each lost TCP packet with its kernel stack
+  sudo netfate drops --netns web -i eth0  one namespace, one interface
+  netfate drops -r night.nfr              from a recording`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			w.cfg.Drops, w.cfg.Stack, w.cfg.Samples = true, stack, fewSamples
+			if each {
+				w.cfg.Samples = manySamples
+			}
+			if err := w.prepare(cmd.Context(), args); err != nil {
+				return err
+			}
+			o := w.options()
+			o.All, o.Each, o.Stack = all, each, stack
+			why, err := newWhy()
+			if err != nil {
+				return err
+			}
+			o.Why = why
+			view, err := table.NewDrops(os.Stdout, os.Stderr, o)
+			if err != nil {
+				return usageError{err}
+			}
+			return w.run(cmd.Context(), "drops", []agent.Output{{Name: "the table", Sink: view}})
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&all, "all", "a", false, "show benign drops too")
+	f.BoolVarP(&each, "each", "e", false, "one row an event, as far as they are sampled")
+	f.BoolVar(&stack, "stack", false, "with the kernel stack of a sample")
+	w.flags(cmd)
+	return cmd
+}
+
+// newWhy returns what explains a drop in one line. The place is the location
+// without its offset.
+func newWhy() (func(record.Drop) string, error) {
+	book, err := verdict.New()
+	if err != nil {
+		return nil, err
+	}
+	return func(d record.Drop) string {
+		place, _, _ := strings.Cut(d.Location, "+")
+		return book.Judge(verdict.Case{
+			Reason: d.Reason, Subsystem: d.Subsystem, Place: place, Proto: d.Proto,
+			SocketState: d.SocketState, Direction: d.Direction, Multicast: d.DstAddr.IsMulticast(),
+		}).Why
+	}, nil
+}
+
+func newFlows() *cobra.Command {
+	w := &watch{every: time.Second}
+	var by string
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "flows [FILTER]",
+		Short: "Who talks to whom: bytes, packets, rates, drops",
+		Long: `Flows counts every packet of the host, in all network namespaces, attached to no
+interface. Packets and bytes are those of the wire: a GSO or GRO buffer counts
+as its segments, each with its headers. The host's totals count a packet once,
+however many veths and bridges it crosses; --by interface counts it on each.
+
+FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel.`,
+		Example: `  sudo netfate flows                       flows by rate, refreshed every second
+  sudo netfate flows --by process          who uses the bandwidth
+  sudo netfate flows --by interface -o csv for a spreadsheet
+  sudo netfate flows -d 1m -n 10 port 443  the ten busiest HTTPS flows of a minute`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			w.cfg.Flows, w.cfg.Drops = true, true
+			if err := w.prepare(cmd.Context(), args); err != nil {
+				return err
+			}
+			o := w.options()
+			o.By, o.All = by, all
+			view, err := table.NewFlows(os.Stdout, os.Stderr, o)
+			if err != nil {
+				return usageError{err}
+			}
+			return w.run(cmd.Context(), "flows", []agent.Output{{Name: "the table", Sink: view}})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&by, "by", "flow", "group by "+strings.Join(table.FlowGroups(), ", "))
+	f.BoolVarP(&all, "all", "a", false, "everything (flows hide nothing; accepted for symmetry with drops)")
+	if err := f.MarkHidden("all"); err != nil {
+		panic(err)
+	}
+	w.flags(cmd)
+	return cmd
+}
+
+// overview makes the bare command show drops and flows.
+func overview(cmd *cobra.Command) {
+	w := &watch{every: 10 * time.Second}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		w.cfg.Flows, w.cfg.Drops, w.cfg.Samples = true, true, fewSamples
+		if err := w.prepare(cmd.Context(), args); err != nil {
+			return err
+		}
+		o := w.options()
+		o.Screen = nil // two tables, one beneath the other
+		o.Rows = max(o.Rows, 0)
+		if o.Rows == 0 {
+			o.Rows = 10
+		}
+		why, err := newWhy()
+		if err != nil {
+			return err
+		}
+		drops, flows := o, o
+		drops.Why = why
+		dropView, err := table.NewDrops(os.Stdout, os.Stderr, drops)
+		if err != nil {
+			return usageError{err}
+		}
+		flowView, err := table.NewFlows(os.Stdout, os.Stderr, flows)
+		if err != nil {
+			return usageError{err}
+		}
+		fmt.Fprintf(os.Stderr, "netfate: first report in %v\n", w.every)
+		return w.run(cmd.Context(), "drops and flows", []agent.Output{{Name: "the tables", Sink: both{dropView, flowView}}})
+	}
+	w.flags(cmd)
+}
+
+// both is two views that take turns.
+type both [2]table.View
+
+func (v both) Batch(b *record.Batch) error {
+	if err := v[0].Batch(b); err != nil {
+		return err
+	}
+	return v[1].Batch(b)
+}
+
+func (v both) Close() error {
+	if err := v[0].Close(); err != nil {
+		return err
+	}
+	return v[1].Close()
+}

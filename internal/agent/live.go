@@ -1,0 +1,316 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/netfate/netfate/internal/counting"
+	"github.com/netfate/netfate/internal/decode"
+	"github.com/netfate/netfate/internal/kernel"
+	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/internal/sensor/drop"
+	"github.com/netfate/netfate/internal/sensor/flow"
+	"github.com/netfate/netfate/internal/sensor/owner"
+	"github.com/netfate/netfate/internal/table"
+)
+
+// live is the feed from this host's kernel. It belongs to the pump.
+type live struct {
+	cfg    Config
+	names  *names
+	owners *owner.Sensor
+	drops  *drop.Sensor // nil if not asked for
+	flows  *flow.Sensor // nil if not asked for
+
+	dropTable *table.Drops
+	flowTable *table.Flows
+	clock     kernel.Clock
+	tick      uint64 // ns a jiffy
+
+	event   decode.DropEvent
+	stack   []uint64
+	samples []sample
+	omitted uint64 // samples of this interval beyond maxSamples
+	rows    []flowRow
+}
+
+// sample is an event that waits for its names.
+type sample struct {
+	event decode.DropEvent
+	stack []uint64
+}
+
+// flowRow is a row of the flow sensor that waits for its interface's class.
+type flowRow struct {
+	key   decode.FlowKey
+	count decode.FlowCount
+}
+
+const (
+	// follow is how often the ring is looked at: nobody is woken for it.
+	follow = 100 * time.Millisecond
+	// maxSamples bounds the events kept in one interval, some 10 MB.
+	maxSamples = 20_000
+)
+
+// Follow implements feed.
+func (l *live) Follow(ctx context.Context, until time.Time) error {
+	for now := time.Now(); ctx.Err() == nil && now.Before(until); now = time.Now() {
+		next := now.Add(follow)
+		if until.Before(next) {
+			next = until
+		}
+		if err := l.listen(ctx, next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listen reads samples until next, and lets the programs take as many again.
+func (l *live) listen(ctx context.Context, next time.Time) error {
+	if l.drops == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Until(next)):
+		}
+		return nil
+	}
+	if err := l.drops.Allow(l.cfg.Samples); err != nil {
+		return err
+	}
+	return l.readSamples(next)
+}
+
+func (l *live) readSamples(until time.Time) error {
+	for {
+		frames, ok, err := l.drops.Next(until, &l.event, l.stack)
+		if err != nil || !ok {
+			return err
+		}
+		l.stack = frames
+		if len(l.samples) >= maxSamples {
+			l.omitted++
+			continue
+		}
+		l.samples = append(l.samples, sample{l.event, append([]uint64(nil), frames...)})
+	}
+}
+
+// Stop implements feed.
+func (l *live) Stop() error {
+	var errs []error
+	if l.drops != nil {
+		errs = append(errs, l.drops.Detach(), l.readSamples(time.Now()))
+	}
+	if l.flows != nil {
+		errs = append(errs, l.flows.Detach())
+	}
+	// What was counted is in both generations; the first poll of each is
+	// done here, the second by the Roll that follows.
+	return errors.Join(append(errs, l.poll())...)
+}
+
+// Roll implements feed.
+func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, error) {
+	l.clock = kernel.ReadClock()
+	if err := l.poll(); err != nil {
+		return nil, err
+	}
+	l.want()
+	l.names.refresh(ctx)
+	if err := l.names.rescan(end); err != nil {
+		return nil, err
+	}
+	b := &record.Batch{Start: start.UTC(), End: end.UTC()}
+	l.rollSamples(b)
+	lost := l.rollDrops(b)
+	l.rollFlows(b, lost)
+	return l.cfg.Select.apply(b), l.rollLosses(b)
+}
+
+// poll reads the kernel's tables into ours.
+func (l *live) poll() error {
+	if l.drops != nil {
+		mono, jiffies, err := l.drops.Moment()
+		if err != nil {
+			return err
+		}
+		err = l.drops.Poll(func(k *decode.DropKey, c *decode.DropCount) {
+			l.dropTable.Add(k, c, l.mono(c.First, c.Last, mono, jiffies))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if l.flows == nil {
+		return nil
+	}
+	return l.flows.Poll(func(k *decode.FlowKey, c *decode.FlowCount) {
+		l.rows = append(l.rows, flowRow{*k, *c})
+	})
+}
+
+// mono converts jiffies to CLOCK_MONOTONIC ns, given one moment on both. They
+// are coarse: a packet is not later than now, and not before the first.
+func (l *live) mono(first, last, momentNS, momentJiffies uint64) uint64 {
+	at := momentNS + (last-momentJiffies)*l.tick // modulo 2^64, either way
+	return min(max(at, first), max(l.clock.Mono, first))
+}
+
+// want asks the enrichers for everything that this interval will need, so that
+// one refresh finds it.
+func (l *live) want() {
+	for i := range l.rows {
+		r := &l.rows[i]
+		l.names.want(r.key.NetNS, r.key.IfIndex, decode.OwnerRef{Start: r.count.OwnerStart, PID: r.count.PID})
+	}
+	l.dropTable.Each(func(k *decode.DropKey, d *table.Drop) { l.names.want(k.NetNS, k.IfIndex, d.Owner) })
+}
+
+// rollDrops makes records of the drops and returns which pairs lost packets
+// that somebody misses.
+func (l *live) rollDrops(b *record.Batch) []table.PairDrops {
+	var lost []table.PairDrops
+	b.Drops = make([]record.Drop, 0, l.dropTable.Len())
+	l.dropTable.Roll(func(k *decode.DropKey, d *table.Drop) {
+		r := l.drop(k, d.Owner, b.End)
+		r.Packets, r.Bytes, r.Buffers = d.Packets, d.Bytes, d.Buffers
+		r.TCPFlags = decode.TCPFlags(d.TCPFlags)
+		b.Drops = append(b.Drops, r)
+		if r.Verdict != record.Benign && k.Flags&decode.DropOther == 0 {
+			lost = append(lost, table.PairDrops{Pair: table.PairOfDrop(k), Packets: d.Packets})
+		}
+	})
+	return lost
+}
+
+// drop makes the record of a drop, without its counts.
+func (l *live) drop(k *decode.DropKey, o decode.OwnerRef, at time.Time) record.Drop {
+	var r record.Drop
+	var function string
+	l.names.endpoints(&r.Endpoints, at, &k.Tuple, k.NetNS, k.IfIndex)
+	r.Reason, r.Subsystem = l.names.reasons.Name(k.Reason)
+	function, r.Location = l.names.place(k.Location)
+	r.Direction = direction(k.Flags, function)
+	r.SocketState = decode.SocketState(k.SocketState)
+	if o.PID == 0 && r.Direction != record.Forward && k.HasAddrs() {
+		pair := table.PairOfDrop(k)
+		if l.flowTable != nil {
+			o = l.flowTable.Known(pair)
+		}
+		if o.PID == 0 {
+			o, _ = l.names.Owner(&pair)
+		}
+	}
+	r.Owner = l.names.owner(o)
+	l.names.judge(&r, function)
+	return r
+}
+
+func (l *live) rollSamples(b *record.Batch) {
+	b.Samples = make([]record.Drop, 0, len(l.samples))
+	for i := range l.samples {
+		e := &l.samples[i].event
+		r := l.drop(&e.Key, decode.OwnerRef{Start: e.OwnerStart, PID: e.PID}, l.clock.Wall(e.Time))
+		r.Sample = true
+		r.Packets, r.Bytes, r.Buffers, r.Length = uint64(e.Packets), uint64(e.Bytes), 1, e.Length
+		r.TCPFlags = decode.TCPFlags(e.TCPFlags)
+		if e.Inner.EthProto != 0 {
+			r.InnerProto = e.Inner.Protocol()
+			r.InnerSrcAddr, r.InnerDstAddr = e.Inner.SrcAddr(), e.Inner.DstAddr()
+			r.InnerSrcPort, r.InnerDstPort = e.Inner.Ports()
+		}
+		r.Packet = append([]byte(nil), e.Packet[:e.PacketLen]...)
+		for _, addr := range l.samples[i].stack {
+			_, location := l.names.place(addr)
+			r.Stack = append(r.Stack, location)
+		}
+		b.Samples = append(b.Samples, r)
+	}
+	l.samples = l.samples[:0]
+	if l.omitted > 0 {
+		b.Lost = append(b.Lost, record.Lost{
+			Time: b.End, Place: "samples", Reason: "more in one interval than are kept", Count: l.omitted,
+			Effect: "these events are counted, but not shown one by one",
+		})
+		l.omitted = 0
+	}
+}
+
+func (l *live) rollFlows(b *record.Batch, lost []table.PairDrops) {
+	if l.flows == nil {
+		return
+	}
+	mono, jiffies, err := l.flows.Moment()
+	if err != nil {
+		mono, jiffies = 0, 0 // then every packet counts as the first of its slot
+	}
+	for i := range l.rows {
+		r := &l.rows[i]
+		last := l.mono(r.count.First, r.count.Last, mono, jiffies)
+		l.flowTable.Add(&r.key, &r.count, last, l.names.device(r.key.NetNS, r.key.IfIndex))
+	}
+	l.rows = l.rows[:0]
+	if cap(l.rows) > maxIdleRows {
+		l.rows = nil
+	}
+	b.Flows = make([]record.Flow, 0, l.flowTable.Len())
+	l.flowTable.Roll(l.names, lost, func(f *table.Flow) { b.Flows = append(b.Flows, l.flow(f, b.End)) })
+}
+
+// maxIdleRows bounds the rows whose memory is kept from one interval to the
+// next: after a storm it goes back.
+const maxIdleRows = 1 << 15
+
+// flow makes the record of a flow.
+func (l *live) flow(f *table.Flow, at time.Time) record.Flow {
+	r := record.Flow{
+		PacketsIn: f.In.Packets, BytesIn: f.In.Bytes, PacketsOut: f.Out.Packets, BytesOut: f.Out.Bytes,
+		BuffersIn: f.In.Buffers, BufferBytesIn: f.In.BufferBytes,
+		BuffersOut: f.Out.Buffers, BufferBytesOut: f.Out.BufferBytes,
+		HostPackets: f.HostPackets, HostBytes: f.HostBytes, Drops: f.Drops, Other: f.Other(),
+		TCPFlags: decode.TCPFlags(f.In.TCPFlags | f.Out.TCPFlags),
+	}
+	t := f.Tuple(f.LocalBegan)
+	l.names.endpoints(&r.Endpoints, at, &t, f.NetNS(), f.IfIndex)
+	r.Owner = l.names.owner(f.Owner)
+	switch {
+	case f.Through && !f.Born:
+		r.Direction = record.Forward
+	case f.LocalBegan:
+		r.Direction = record.Out
+	default:
+		r.Direction = record.In
+	}
+	first, last := f.In.First, max(f.In.Last, f.Out.Last)
+	if first == 0 || f.Out.First != 0 && f.Out.First < first {
+		first = f.Out.First
+	}
+	r.Start, r.End = l.clock.Wall(first), l.clock.Wall(last)
+	return r
+}
+
+// rollLosses adds what the programs and the caches could not keep.
+func (l *live) rollLosses(b *record.Batch) error {
+	readers := []func() ([]counting.Loss, error){l.owners.Losses}
+	if l.drops != nil {
+		readers = append(readers, l.drops.Losses)
+	}
+	if l.flows != nil {
+		readers = append(readers, l.flows.Losses)
+	}
+	for _, read := range readers {
+		losses, err := read()
+		if err != nil {
+			return err
+		}
+		for _, loss := range losses {
+			b.Lost = append(b.Lost, record.Lost{
+				Time: b.End, Place: loss.Place, Reason: loss.Reason, Count: loss.Count, Effect: loss.Effect,
+			})
+		}
+	}
+	return nil
+}

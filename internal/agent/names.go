@@ -1,0 +1,170 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/netfate/netfate/internal/decode"
+	"github.com/netfate/netfate/internal/enrich/container"
+	"github.com/netfate/netfate/internal/enrich/iface"
+	"github.com/netfate/netfate/internal/enrich/netns"
+	"github.com/netfate/netfate/internal/enrich/process"
+	"github.com/netfate/netfate/internal/kernel"
+	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/internal/sensor/owner"
+	"github.com/netfate/netfate/internal/table"
+	"github.com/netfate/netfate/internal/verdict"
+)
+
+// names puts names to numbers: the caches of all enrichers, and what the
+// kernel calls its own. It belongs to the pump.
+type names struct {
+	host      string
+	netns     *netns.Names
+	ifaces    *iface.Table
+	cgroups   *container.Cgroups
+	processes *process.Table
+	symbols   *kernel.Symbols
+	reasons   *kernel.Reasons
+	book      *verdict.Book
+	owners    *owner.Sensor
+
+	ownerless // sockets of owners that packets did not tell
+}
+
+// newNames returns caches that know nothing yet. Symbols are read in the
+// background.
+func newNames(host string, reasons *kernel.Reasons, book *verdict.Book) *names {
+	n := &names{host: host, reasons: reasons, book: book, symbols: kernel.LoadSymbols()}
+	n.cgroups = container.New(container.Config{})
+	n.netns = netns.New(netns.Config{Container: func(cgroup string) (id, name string) {
+		var o record.Owner
+		n.cgroups.Describe(cgroup, &o)
+		return o.Container, o.ContainerName
+	}})
+	n.ifaces = iface.New(n.netns.Path)
+	n.processes = process.New(process.Config{
+		Cgroup: n.cgroups.Path, Describe: n.cgroups.Describe, Legacy: legacyCgroups(),
+	})
+	return n
+}
+
+// refreshTime bounds how long one interval waits for names; what is not known
+// by then is filled in from the next interval on.
+const refreshTime = 100 * time.Millisecond
+
+// refresh looks up what was asked for and not known. A name that cannot be had
+// is no error: the record shows the number.
+func (n *names) refresh(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, refreshTime)
+	defer cancel()
+	// Each in turn: a namespace's path is what its interfaces are read by, and
+	// a cgroup's path is what its processes are described by.
+	for _, refresh := range []func(context.Context) error{
+		n.netns.Refresh, n.ifaces.Refresh, n.cgroups.Refresh, n.processes.Refresh,
+	} {
+		if err := refresh(ctx); err != nil {
+			continue
+		}
+	}
+}
+
+// want notes what a row will need to be named.
+func (n *names) want(netns, ifindex uint32, o decode.OwnerRef) {
+	if netns != 0 {
+		n.netns.Name(netns)
+	}
+	if ifindex != 0 {
+		n.ifaces.Lookup(netns, ifindex)
+	}
+	n.owner(o)
+}
+
+// owner returns what is known of a process. The first time it asks the kernel
+// side, which knows those that have exited too.
+func (n *names) owner(ref decode.OwnerRef) record.Owner {
+	if ref.PID == 0 {
+		return record.Owner{}
+	}
+	if o, ok := n.processes.Owner(ref.PID, ref.Start); ok {
+		return o
+	}
+	if n.owners != nil {
+		if p, ok := n.owners.Process(decode.ProcessKey{Start: ref.Start, PID: ref.PID}); ok {
+			n.processes.Learn(process.Fact{Start: ref.Start, PID: ref.PID, CgroupID: p.Cgroup, UID: p.UID, Comm: p.Comm})
+			if o, ok := n.processes.Owner(ref.PID, ref.Start); ok {
+				return o
+			}
+		}
+	}
+	return record.Owner{PID: ref.PID}
+}
+
+// device returns how to count on an interface. One that is gone before it was
+// read counts as a plain network card does.
+func (n *names) device(netns, ifindex uint32) table.Device {
+	i, ok := n.ifaces.Lookup(netns, ifindex)
+	if !ok {
+		return table.Device{Enters: true}
+	}
+	d := table.Device{Enters: i.Outside, Stacked: i.Stacked}
+	if i.CountsLinkHeaderIn {
+		d.LinkHeaderIn = uint32(i.HeaderLen)
+	}
+	if !i.CountsLinkHeaderOut {
+		d.NoLinkHeaderOut = uint32(i.HeaderLen)
+	}
+	return d
+}
+
+// endpoints fills what all records share.
+func (n *names) endpoints(e *record.Endpoints, at time.Time, t *decode.Tuple, netns, ifindex uint32) {
+	e.Time, e.Host, e.NetNS = at, n.host, netns
+	if netns != 0 {
+		e.NetNSName = n.netns.Name(netns)
+	}
+	if ifindex != 0 {
+		if i, ok := n.ifaces.Lookup(netns, ifindex); ok {
+			e.IfName = i.Name
+		} else {
+			e.IfName = fmt.Sprintf("if%d", ifindex)
+		}
+	}
+	e.Proto = t.Protocol()
+	e.SrcAddr, e.DstAddr = t.SrcAddr(), t.DstAddr()
+	e.SrcPort, e.DstPort = t.Ports()
+}
+
+// place returns the function that an address is in, and it with the offset.
+func (n *names) place(addr uint64) (function, location string) {
+	name, offset, _, ok := n.symbols.Lookup(addr)
+	if !ok {
+		return "", fmt.Sprintf("0x%x", addr)
+	}
+	return name, fmt.Sprintf("%s+0x%x", name, offset)
+}
+
+// direction corrects what the buffer itself could not tell by the function
+// that freed it.
+func direction(flags uint8, function string) record.Direction {
+	if strings.HasPrefix(function, "ip_forward") || strings.HasPrefix(function, "ip6_forward") {
+		return record.Forward
+	}
+	switch flags & decode.DropDirection {
+	case decode.DropOut:
+		return record.Out
+	case decode.DropForward:
+		return record.Forward
+	}
+	return record.In
+}
+
+// judge fills in what a drop means.
+func (n *names) judge(d *record.Drop, function string) {
+	d.Verdict = n.book.Judge(verdict.Case{
+		Reason: d.Reason, Subsystem: d.Subsystem, Place: function, Proto: d.Proto, SocketState: d.SocketState,
+		Direction: d.Direction, Multicast: d.DstAddr.IsMulticast() || d.DstAddr == broadcast,
+	}).Verdict
+}

@@ -1,0 +1,194 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/netfate/netfate/internal/filter"
+	"github.com/netfate/netfate/internal/kernel"
+	"github.com/netfate/netfate/internal/sensor/drop"
+	"github.com/netfate/netfate/internal/sensor/flow"
+	"github.com/netfate/netfate/internal/sensor/owner"
+	"github.com/netfate/netfate/internal/table"
+	"github.com/netfate/netfate/internal/verdict"
+)
+
+// Config says what to watch. The zero value watches nothing.
+type Config struct {
+	Drops, Flows bool
+	// Filter restricts what the kernel counts; nil counts everything.
+	Filter *filter.Pair
+	// Select restricts what the sinks get.
+	Select Select
+	// Interval is the time between two batches, 0 for one second.
+	Interval time.Duration
+	// Samples is how many events each CPU may sample in a tenth of a second;
+	// the rest are counted only.
+	Samples int64
+	// Stack takes the kernel stack of each sample.
+	Stack bool
+	// MaxFlows and MaxDrops bound the rows of one interval; 0 for 65,536 and
+	// 16,384. What does not fit is counted without addresses.
+	MaxFlows, MaxDrops uint32
+	// Raw uses raw tracepoints even where typed ones work.
+	Raw bool
+}
+
+// Output is a sink and what messages call it.
+type Output struct {
+	Name string
+	Sink Sink
+}
+
+// remember is for how many flows is known who began and who owns them when a
+// later interval does not show it: some 6 MB.
+const remember = 1 << 16
+
+// flushTime is how long sinks have to finish when netfate ends.
+const flushTime = 5 * time.Second
+
+// Run watches this host until ctx is done and feeds the outputs. It calls
+// ready once everything is attached, with what this kernel lacks. Before it
+// returns, everything is detached and the outputs are closed. The error wraps
+// kernel.ErrNotAllowed if the kernel or the privileges do not allow it.
+func Run(ctx context.Context, cfg Config, outputs []Output, ready func(lacks []string)) error {
+	if cfg.Interval == 0 {
+		cfg.Interval = time.Second
+	}
+	l, err := wire(cfg)
+	if err != nil {
+		return errors.Join(err, closeAll(outputs))
+	}
+	defer l.names.symbols.Wait() // it may still read, if we failed early
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var queues []*queue
+	for _, o := range outputs {
+		q := newQueue(o.Name, o.Sink)
+		queues = append(queues, q)
+		go q.run(func(err error) { cancel(err) })
+	}
+	if err = l.attach(); err == nil {
+		ready(l.owners.Lacks())
+		err = pump(ctx, l, cfg.Interval, queues)
+	}
+	errs := []error{err, l.close()}
+	for _, q := range queues {
+		errs = append(errs, q.close(flushTime))
+	}
+	return errors.Join(errs...)
+}
+
+func closeAll(outputs []Output) error {
+	var errs []error
+	for _, o := range outputs {
+		errs = append(errs, o.Sink.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// wire makes everything and attaches nothing.
+func wire(cfg Config) (l *live, err error) {
+	spec, err := kernel.LoadBTF()
+	if err != nil {
+		return nil, err
+	}
+	args, err := kernel.KfreeSKBArgs(spec)
+	if err != nil {
+		return nil, err
+	}
+	reasons, err := kernel.LoadReasons(spec)
+	if err != nil {
+		return nil, err
+	}
+	book, err := verdict.New()
+	if err != nil {
+		return nil, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("read the host's name: %w", err)
+	}
+	if err := kernel.LiftMemlock(); err != nil {
+		return nil, err
+	}
+	l = &live{cfg: cfg, names: newNames(host, reasons, book), dropTable: table.NewDrops(), tick: tickNS()}
+	defer func() {
+		if err != nil {
+			l.names.symbols.Wait()
+			err = errors.Join(kernel.Diagnose(err, "load the sensors"), l.close())
+		}
+	}()
+	if l.owners, err = owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}); err != nil {
+		return nil, err
+	}
+	l.names.owners = l.owners
+	if cfg.Drops {
+		l.drops, err = drop.New(drop.Config{
+			Args: args, Filter: cfg.Filter, MaxDrops: cfg.MaxDrops, Stack: cfg.Stack, Owners: l.owners.Owners(), Raw: cfg.Raw,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Flows {
+		l.flowTable = table.NewFlows(remember)
+		l.flows, err = flow.New(flow.Config{
+			Filter: cfg.Filter, MaxFlows: cfg.MaxFlows, Owners: l.owners.Owners(), Raw: cfg.Raw,
+		})
+	}
+	return l, err
+}
+
+// attach starts the sensors: owners first, so that no packet comes before its
+// socket is known.
+func (l *live) attach() error {
+	l.clock = kernel.ReadClock()
+	if err := l.owners.Attach(); err != nil {
+		return kernel.Diagnose(err, "attach the owner sensor")
+	}
+	if err := l.names.scan(time.Now()); err != nil {
+		return kernel.Diagnose(err, "find the open sockets")
+	}
+	if l.drops != nil {
+		if err := l.drops.Attach(); err != nil {
+			return kernel.Diagnose(err, "attach the drop sensor")
+		}
+	}
+	if l.flows != nil {
+		if err := l.flows.Attach(); err != nil {
+			return kernel.Diagnose(err, "attach the flow sensor")
+		}
+	}
+	return nil
+}
+
+// close frees everything. It may be called on a half-made feed.
+func (l *live) close() error {
+	var errs []error
+	if l.flows != nil {
+		errs = append(errs, l.flows.Close())
+	}
+	if l.drops != nil {
+		errs = append(errs, l.drops.Close())
+	}
+	if l.owners != nil {
+		errs = append(errs, l.owners.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// tickNS returns the length of a jiffy: the resolution of the coarse clock is
+// just that (clock_getres(2), hrtimer.c).
+func tickNS() uint64 {
+	var res unix.Timespec
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &res); err != nil {
+		return uint64(4 * time.Millisecond)
+	}
+	return uint64(res.Nano())
+}

@@ -1,0 +1,162 @@
+// Package decode turns the bytes that sensors read from the kernel into
+// records: fixed structs by a length check and a copy, then names for numbers.
+//
+// It is pure: no kernel, no clock, no cache. The structs mirror bpf/lib/abi.h,
+// which a test holds against the BTF of the committed objects. Sensors and the
+// agent import it.
+package decode
+
+import "unsafe"
+
+// Sizes of what crosses; the same names as in bpf/lib/abi.h.
+const (
+	AddrLen    = 16
+	CommLen    = 16
+	PacketLen  = 128
+	StackLen   = 32
+	CacheSlots = 1 << 8
+	CacheHooks = 4
+)
+
+// Flags of a flow's tuple.
+const (
+	FlowTX    = 1 // sent; else received
+	FlowBorn  = 2 // sent, and not received before
+	FlowOther = 4 // remainder of flows that did not fit
+)
+
+// Flags of a drop's tuple.
+const (
+	DropIn        = 1
+	DropOut       = 2
+	DropForward   = 3
+	DropDirection = 3
+	DropOther     = 4
+)
+
+// Tuple says between whom. Addresses are 16 bytes, IPv4 mapped; ports and
+// EthProto are in host order. ICMP keeps type<<8|code in SrcPort and the echo
+// id in DstPort.
+type Tuple struct {
+	Src, Dst         [AddrLen]byte
+	SrcPort, DstPort uint16
+	EthProto         uint16
+	Proto, Flags     uint8
+}
+
+// OwnerRef is a process by what is never used twice, and the namespace that
+// its socket was made in. PID 0 says that it is not known.
+type OwnerRef struct {
+	Start uint64 // of its main thread, ns since boot
+	PID   uint32
+	NetNS uint32
+}
+
+// ProcessKey is a process by what is never used twice.
+type ProcessKey struct {
+	Start uint64
+	PID   uint32
+	_     uint32
+}
+
+// Process is what the kernel side knows of one.
+type Process struct {
+	Cgroup uint64 // id in the cgroup2 hierarchy
+	UID    uint32
+	Comm   [CommLen]byte
+	_      uint32
+}
+
+// BoundKey is a local address that a socket is bound to; a zero Addr is any.
+type BoundKey struct {
+	Addr  [AddrLen]byte
+	NetNS uint32
+	Port  uint16
+	Proto uint8
+	_     uint8
+}
+
+// OpenSocket is a socket that some process has open; the tuple's source is the
+// local side, its Flags the TCP state.
+type OpenSocket struct {
+	Tuple
+	Owner OwnerRef
+}
+
+// FlowKey is one way of a flow on one interface.
+type FlowKey struct {
+	Tuple
+	NetNS, IfIndex uint32
+}
+
+// FlowCount is what was counted under a FlowKey. First is CLOCK_MONOTONIC ns,
+// Last jiffies.
+type FlowCount struct {
+	Packets, Bytes       uint64 // wire
+	Buffers, BufferBytes uint64 // as the device counts
+	First, Last          uint64
+	OwnerStart           uint64
+	PID                  uint32
+	TCPFlags             uint8
+	_                    [3]uint8
+}
+
+// DropKey is what drops are told apart by.
+type DropKey struct {
+	Tuple
+	Location       uint64
+	Reason         uint32
+	NetNS, IfIndex uint32
+	SocketState    uint8
+	_              [3]uint8
+}
+
+// DropCount is what was counted under a DropKey. First is CLOCK_MONOTONIC ns,
+// Last jiffies.
+type DropCount struct {
+	Packets, Bytes uint64 // wire
+	Buffers        uint64
+	First, Last    uint64
+	OwnerStart     uint64
+	PID            uint32
+	TCPFlags       uint8
+	_              [3]uint8
+}
+
+// DropEvent is one dropped buffer.
+type DropEvent struct {
+	Key        DropKey
+	Inner      Tuple // of a tunnel; EthProto 0 if there is none
+	Time       uint64
+	OwnerStart uint64
+	PID        uint32
+	Length     uint32
+	Packets    uint32
+	Bytes      uint32
+	RcvBuf     int32
+	RMem       int32
+	PacketLen  uint16
+	L3         uint16
+	TCPFlags   uint8
+	HasLink    uint8
+	Frames     uint8
+	_          [9]uint8
+	Packet     [PacketLen]byte
+}
+
+// pod reads a struct without pointers from the front of b; false if b is too
+// short. The kernel and this process share byte order and alignment rules.
+func pod[T any](b []byte, to *T) bool {
+	n := int(unsafe.Sizeof(*to))
+	if len(b) < n {
+		return false
+	}
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(to)), n), b)
+	return true
+}
+
+// Empty reports whether nothing was counted.
+func (c FlowCount) Empty() bool { return c.Buffers == 0 }
+
+// Empty reports whether nothing was counted.
+func (c DropCount) Empty() bool { return c.Buffers == 0 }
