@@ -11,7 +11,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,$(abspath tools/asroot))
 CLANG_PACKAGES := clang-19 llvm-19 libbpf-dev
 TEST_PACKAGES := $(CLANG_PACKAGES) clang-format-19 gcc libc6-dev \
 	iproute2 nftables iperf3 tcpdump ethtool conntrack socat netcat-openbsd \
-	hping3 python3 jq bpftool tshark
+	iputils-ping iputils-arping procps hping3 python3 jq bpftool tshark
 DEMO_PACKAGES := iproute2 nftables iperf3 iputils-ping socat netcat-openbsd
 
 # Packages below test/ drive the kernel and measure: one at a time, without the
