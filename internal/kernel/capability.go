@@ -91,9 +91,8 @@ func probeAll(ctx context.Context, l *lab) []Capability {
 
 // explain returns the cause and the remedy of a probe's error.
 func explain(err error) (why, remedy string) {
-	err = Diagnose(err, "try it")
 	var r *Refusal
-	if errors.As(err, &r) {
+	if errors.As(Diagnose(err, "try it"), &r) {
 		return r.Cause, r.Remedy
 	}
 	return err.Error(), ""

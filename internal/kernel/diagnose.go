@@ -228,7 +228,7 @@ const errnoNotSupp = syscall.Errno(524)
 // lacks reports whether the verifier says that the program asks for something
 // that the kernel does not have, as against that the program is wrong.
 func lacks(text string) bool {
-	for _, said := range []string{"unknown func", "program of this type cannot use helper", "cannot call this kfunc",
+	for _, said := range []string{"unknown func", "invalid func", "program of this type cannot use helper", "cannot call this kfunc",
 		"calling kernel function", "-th argument", "helper call is not allowed"} {
 		if strings.Contains(text, said) {
 			return true
@@ -251,7 +251,7 @@ func explainVerifier(r *Refusal) bool {
 	}
 	text := strings.Join(lines, ": ")
 	if lacks(text) {
-		r.Cause = "this kernel lacks something that the program needs: " + text
+		r.Cause = "this kernel lacks something that the program needs: " + lines[len(lines)-1]
 		r.Remedy = remedyDoctor
 		return true
 	}

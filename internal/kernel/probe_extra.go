@@ -214,12 +214,44 @@ func addClsact(ifindex int32) error {
 	return nil
 }
 
-// lsm attaches to a hook that only reading the kernel's log calls, and allows it.
+// lsm attaches to a hook that only readers of the kernel's log call, allows it,
+// and calls it: a kernel whose lsm= lacks bpf takes the program but never runs
+// it.
 func (l *lab) lsm() error {
-	spec := &ebpf.ProgramSpec{Type: ebpf.LSM, AttachType: ebpf.AttachLSMMac, AttachTo: "syslog", Instructions: returns(0)}
-	return l.attach(spec, func(p *ebpf.Program) (link.Link, error) {
-		return link.AttachLSM(link.LSMOptions{Program: p})
+	ran, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	if err != nil {
+		return err
+	}
+	defer ran.Close()
+	spec := &ebpf.ProgramSpec{
+		Type: ebpf.LSM, AttachType: ebpf.AttachLSMMac, AttachTo: "syslog",
+		Instructions: append(asm.Instructions{
+			asm.LoadMapValue(asm.R1, ran.FD(), 0),
+			asm.StoreImm(asm.R1, 0, 1, asm.Word),
+		}, returns(0)...),
+	}
+	err = l.attach(spec, func(p *ebpf.Program) (link.Link, error) {
+		lnk, err := link.AttachLSM(link.LSMOptions{Program: p})
+		if err != nil {
+			return nil, err
+		}
+		const sizeOfBuffer = 10 // SYSLOG_ACTION_SIZE_BUFFER
+		if _, err := unix.Klogctl(sizeOfBuffer, nil); err != nil {
+			return nil, errors.Join(fmt.Errorf("ask for the size of the kernel's log: %w", err), lnk.Close())
+		}
+		return lnk, nil
 	})
+	if err != nil {
+		return err
+	}
+	var flag uint32
+	if err := ran.Lookup(uint32(0), &flag); err != nil {
+		return err
+	}
+	if flag == 0 {
+		return absent("bpf is not among the security modules that are active, so programs load but never run")
+	}
+	return nil
 }
 
 // structOps registers a congestion control and takes it away again. No socket

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -228,7 +229,12 @@ func TestRunningKernelReasons(t *testing.T) {
 			t.Errorf("%s: its value %d is %s of %s", name, v, got, subsystem)
 		}
 	}
-	for id := range r.subsys { // a module that is not there, or has no BTF, is no error
-		r.Name(id<<16 + 1)
+	for id, subsystem := range r.subsys { // a module that is not there, or has no BTF, is no error
+		reason, short := r.Name(id<<16 + 1)
+		t.Logf("first of %s: %s of %s", subsystem, reason, short)
+		_, err := os.Stat("/sys/kernel/btf/" + short)
+		if err == nil && strings.HasPrefix(reason, "REASON_") && subsystem != "mac80211_monitor" {
+			t.Errorf("%s: got %s, though its module has BTF", short, reason)
+		}
 	}
 }
