@@ -157,13 +157,15 @@ func (n *NetNS) Sysctl(key, value string) {
 
 // IPv6 switches IPv6 on, for the interfaces that there are and those to come,
 // without duplicate address detection or router solicitations. Interfaces
-// still report their multicast groups.
+// still report their multicast groups (MLD): those made after this call within
+// milliseconds and not, as usual, over seconds.
 func (n *NetNS) IPv6() {
 	n.tb.Helper()
 	n.ipv6 = true
 	for _, which := range []string{"all", "default"} {
 		n.Sysctl("net/ipv6/conf/"+which+"/accept_dad", "0")
 		n.Sysctl("net/ipv6/conf/"+which+"/router_solicitations", "0")
+		n.Sysctl("net/ipv6/conf/"+which+"/mldv2_unsolicited_report_interval", "10")
 		n.Sysctl("net/ipv6/conf/"+which+"/disable_ipv6", "0")
 	}
 }

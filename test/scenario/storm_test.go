@@ -23,7 +23,6 @@ const (
 func TestStorm(t *testing.T) {
 	needRoot(t)
 	client, server := pair(netlab.New(t))
-	client.Sysctl("net/ipv4/icmp_echo_ignore_all", "1")
 	spaces := []*netlab.NetNS{client, server}
 	before := settled(t, spaces)
 
