@@ -34,7 +34,8 @@ const DefaultSnaplen = 262144
 type SyntaxError struct {
 	// Expr is the expression as it was given.
 	Expr string
-	// Message is libpcap's own message, word for word.
+	// Message is libpcap's own message, word for word. One message is ours: for an expression that libpcap compiles to
+	// something only a Linux packet socket can answer ("ether[-4096]").
 	Message string
 	// Hint says what to write instead, where libpcap's message does not tell why. It may be empty.
 	Hint string
@@ -57,7 +58,7 @@ type Pair struct {
 // empty expression gives a program that matches every packet. An expression that libpcap refuses gives a *SyntaxError;
 // any other error means that the compiler did not get to an answer, ctx ended for one.
 func Compile(ctx context.Context, expr string, link Link, snaplen int) ([]bpf.RawInstruction, error) {
-	c, err := newCompiler(ctx)
+	c, err := newCompiler(ctx, len(expr))
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +73,7 @@ func Programs(ctx context.Context, expr string) (*Pair, error) {
 	if strings.TrimSpace(expr) == "" {
 		return nil, nil
 	}
-	c, err := newCompiler(ctx)
+	c, err := newCompiler(ctx, len(expr))
 	if err != nil {
 		return nil, err
 	}

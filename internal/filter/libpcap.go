@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -22,7 +23,11 @@ var libpcapWasm []byte
 const (
 	// maxExpr bounds an expression, in bytes. The longest that tcpdump could get on a command line is 128 KiB.
 	maxExpr = 128 << 10
-	// maxPages bounds the module's memory, in pages of 64 KiB: 32 MiB. It starts with 18.
+	// shortExpr is the length in bytes up to which an expression is left to the interpreter: a dozen hosts.
+	shortExpr = 200
+	// maxTime bounds a compilation. libpcap takes 3 s for 200 hosts.
+	maxTime = 10 * time.Second
+	// maxPages bounds the module's memory, in pages of 64 KiB: 32 MiB. It starts with 18; 200 hosts take 107.
 	maxPages = 512
 	// maxErrbuf is libpcap's PCAP_ERRBUF_SIZE.
 	maxErrbuf = 256
@@ -34,18 +39,23 @@ const (
 // tools/libpcap-wasm).
 var errGaveUp = errors.New("libpcap gave up")
 
-// compiler is one instance of libpcap. It is for one goroutine. After a *SyntaxError it must only be closed.
+// compiler is one instance of libpcap. It is for one goroutine. After an error it must only be closed.
 type compiler struct {
 	runtime wazero.Runtime
 	module  api.Module
 	errbuf  uint32
 }
 
-// newCompiler starts libpcap. The interpreter takes a fifth of the time that wazero's compiler needs for one short run
-// (BenchmarkPrograms), and it is the same on every architecture.
-func newCompiler(ctx context.Context) (*compiler, error) {
-	config := wazero.NewRuntimeConfigInterpreter().WithCloseOnContextDone(true).WithMemoryLimitPages(maxPages)
-	c := &compiler{runtime: wazero.NewRuntimeWithConfig(ctx, config)}
+// newCompiler starts libpcap, for expressions of up to size bytes. wazero's interpreter starts in a fifth of the time
+// that its compiler takes to make machine code (BenchmarkPrograms), and is enough for what people type. The time that
+// libpcap's optimiser takes grows with the third power of an expression's length, so that a long one is worth machine
+// code; nor does the interpreter's bound of 2,000 calls let the optimiser go as deep as it wants.
+func newCompiler(ctx context.Context, size int) (*compiler, error) {
+	config := wazero.NewRuntimeConfigInterpreter()
+	if size > shortExpr {
+		config = wazero.NewRuntimeConfig()
+	}
+	c := &compiler{runtime: wazero.NewRuntimeWithConfig(ctx, config.WithMemoryLimitPages(maxPages))}
 	if err := c.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the filter compiler: %w", err), c.close(ctx))
 	}
@@ -56,6 +66,11 @@ func (c *compiler) start(ctx context.Context) error {
 	names := &nameTables{}
 	_, err := c.runtime.NewHostModuleBuilder("env").
 		NewFunctionBuilder().WithFunc(func() { panic(errGaveUp) }).Export("fail").
+		NewFunctionBuilder().WithFunc(func(ctx context.Context) {
+		if err := ctx.Err(); err != nil {
+			panic(err)
+		}
+	}).Export("tick").
 		NewFunctionBuilder().WithFunc(func(_ context.Context, m api.Module, name, size, udp uint32) int32 {
 		return names.service(wasmString(m, name, size), udp != 0)
 	}).Export("service").
@@ -101,15 +116,20 @@ func (c *compiler) compile(ctx context.Context, expr string, link Link, snaplen 
 	if text == 0 || !c.module.Memory().Write(text, append([]byte(expr), 0)) {
 		return nil, errors.New("compile filter: no memory for the expression")
 	}
-	n, err := c.call(ctx, "compile", uint64(text), api.EncodeI32(int32(link)), api.EncodeI32(int32(snaplen)))
+	limited, cancel := context.WithTimeout(ctx, maxTime)
+	defer cancel()
+	n, err := c.call(limited, "compile", uint64(text), api.EncodeI32(int32(link)), api.EncodeI32(int32(snaplen)))
 	switch {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("compile filter: %w", ctx.Err())
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, fmt.Errorf("compile filter: libpcap did not end in %v; make the expression shorter, say with nets for hosts", maxTime)
 	case errors.Is(err, errGaveUp), err == nil && int32(n) < 0:
 		return nil, c.refusal(expr)
 	case err != nil:
-		// A trap: libpcap ran out of stack. It parses and optimises by recursion.
-		return nil, fmt.Errorf("compile filter: the expression is too deep for libpcap; make it shorter: %w", err)
+		// A trap: libpcap ran out of stack, since it parses and optimises by recursion. The rest of the message is a trace.
+		reason, _, _ := strings.Cut(err.Error(), "\n")
+		return nil, fmt.Errorf("compile filter: the expression is too deep for libpcap, make it shorter: %s", reason)
 	}
 	at, err := c.call(ctx, "insns")
 	if err != nil {
@@ -119,7 +139,11 @@ func (c *compiler) compile(ctx context.Context, expr string, link Link, snaplen 
 	if !ok {
 		return nil, errors.New("compile filter: libpcap's program lies outside of its memory")
 	}
-	return decodeInsns(raw), nil
+	code := decodeInsns(raw)
+	if errors.Is(check(code), errAncillary) {
+		return nil, &SyntaxError{Expr: expr, Message: "the expression looks at something outside of the packet"}
+	}
+	return code, nil
 }
 
 // refusal makes the error of libpcap's message.
@@ -130,9 +154,14 @@ func (c *compiler) refusal(expr string) error {
 	}
 	text, _, _ := bytes.Cut(raw, []byte{0})
 	e := &SyntaxError{Expr: expr, Message: string(text)}
-	for _, unknown := range []string{"unknown host", "unknown network", "unknown ether host"} {
-		if strings.HasPrefix(e.Message, unknown) {
-			e.Hint = "names of hosts and networks are not looked up; write the address"
+	for prefix, hint := range map[string]string{
+		"unknown host":       "names are not looked up; write the address",
+		"unknown network":    "names are not looked up; write the network's address",
+		"unknown ether host": "names are not looked up; write the address",
+		"netmask not known":  "write the broadcast address, as in dst host 255.255.255.255",
+	} {
+		if strings.HasPrefix(e.Message, prefix) {
+			e.Hint = hint
 		}
 	}
 	return e

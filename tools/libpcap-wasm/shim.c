@@ -1,6 +1,6 @@
 /*
  * The edges of libpcap's filter compiler as a WebAssembly module: what the host calls, what it asks of the host, and
- * stand-ins for the parts of libpcap and libc that reach outside. It imports three functions and no WASI.
+ * stand-ins for the parts of libpcap and libc that reach outside. It imports four functions and no WASI.
  *
  * License: Apache-2.0, as the rest of netfate. The libpcap it is linked with has its own, beside the built module.
  */
@@ -25,6 +25,9 @@
 /* The host's tables of names: a number, or -1 for a name they do not have. */
 IMPORT("service") int shim_service(const char *name, int name_len, int udp);
 IMPORT("protocol") int shim_protocol(const char *name, int name_len);
+
+/* Asks the host whether to go on; does not return if not. */
+IMPORT("tick") void shim_tick(void);
 
 static pcap_t handle;
 static struct bpf_program program;
@@ -56,6 +59,13 @@ EXPORT("insns") struct bpf_insn *shim_insns(void)
 EXPORT("errbuf") char *shim_errbuf(void)
 {
 	return handle.errbuf;
+}
+
+/* What the optimiser calls for memset (build.sh). */
+void *shim_memset(void *s, int c, size_t n)
+{
+	shim_tick();
+	return memset(s, c, n);
 }
 
 /* Parts of pcap.c. */
