@@ -1,0 +1,183 @@
+package table
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/netfate/netfate/internal/record"
+)
+
+// Lines draws the table that o asks for: a heading, the rows, what they add
+// up to, and whatever is left out or lost.
+func (m *FlowSums) Lines(o Options) []string {
+	g := grid{columns: m.columns(), signs: o.signs(), colour: o.Colour, memory: o.memory, flat: true}
+	rows := m.all(o.Once)
+	foot := m.footer(&o, &g.signs)
+	n := len(rows)
+	if o.Rows > 0 {
+		n = min(n, o.Rows)
+	}
+	if o.height > 0 {
+		// Heading, title, one line for "not shown", one for the cursor.
+		n = min(n, max(o.height-len(foot)-4, 1))
+	}
+	for _, r := range rows[:n] {
+		g.rows = append(g.rows, row{cells: m.cells(r, &o, &g.signs)})
+	}
+	title, blocks := g.lines(o.Width)
+	lines := []string{g.signs.cut(heading("flows by "+m.by, &m.clock, o.Once, &g.signs), o.Width)}
+	if n > 0 {
+		lines = append(lines, title)
+	}
+	for _, block := range blocks {
+		lines = append(lines, block...)
+	}
+	if n < len(rows) {
+		var rest, total flowTally
+		for _, r := range rows[n:] {
+			rest.add(r.rate(m.epoch, o.Once))
+			total.add(&r.sum)
+		}
+		lines = append(lines, g.signs.cut(fmt.Sprintf("not shown: %s, %s, %s; %s", plural(uint64(len(rows)-n), "row"),
+			bitRate(rest.bytes, m.span(o.Once)), size(total.bytes), more(n, &o)), o.Width))
+	}
+	return append(lines, foot...)
+}
+
+func (m *FlowSums) columns() []column {
+	if m.by == byInterface {
+		return []column{
+			{title: "INTERFACE", middle: true, min: 16},
+			{title: "IN", right: true}, {title: "OUT", right: true},
+			{title: "PKT IN", right: true, rank: 2}, {title: "PKT OUT", right: true, rank: 2},
+			{title: "BYTES IN", right: true, rank: 3}, {title: "BYTES OUT", right: true, rank: 3},
+			{title: "PACKETS IN", right: true, rank: 4}, {title: "PACKETS OUT", right: true, rank: 4},
+			{title: "BUFFERS IN", right: true, rank: 5}, {title: "BUFFERS OUT", right: true, rank: 5},
+			{title: "DROPS", right: true, rank: 1}, {title: "FLOWS", right: true, rank: 6},
+		}
+	}
+	rate := []column{
+		{title: "RATE", right: true}, {title: "PACKETS", right: true, rank: 3},
+		{title: "IN", right: true, rank: 5}, {title: "OUT", right: true, rank: 5},
+		{title: "TOTAL", right: true, rank: 4}, {title: "DROPS", right: true, rank: 2},
+	}
+	if m.by == byFlow {
+		columns := append([]column{{title: "FLOW", middle: true, min: 30}}, rate...)
+		return append(columns,
+			column{title: "OWNER", middle: true, min: 14, rank: 1}, column{title: "CONTAINER", middle: true, min: 10, rank: 6},
+			column{title: "INTERFACE", middle: true, min: 10, rank: 7},
+			column{title: "NAME", middle: true, min: 12, rank: 8}, column{title: "RESENT", right: true, rank: 9})
+	}
+	key := map[string]string{byProcess: "PROCESS", byContainer: "CONTAINER", byPeer: "PEER", byPort: "PORT"}[m.by]
+	columns := append([]column{{title: key, middle: true, min: 24}}, rate...)
+	return append(columns, column{title: "FLOWS", right: true, rank: 6}, column{title: "RESENT", right: true, rank: 8},
+		column{title: "NAME", middle: true, min: 12, rank: 7})
+}
+
+// someCount leaves a zero out, so that what happened stands out.
+func someCount(n uint64) string {
+	if n == 0 {
+		return "-"
+	}
+	return count(n)
+}
+
+func (m *FlowSums) cells(r *flowRow, o *Options, g *signs) []cell {
+	now, span := r.rate(m.epoch, o.Once), m.span(o.Once)
+	s := &r.sum
+	key := m.keyCell(r, g)
+	if m.by == byInterface {
+		return append([]cell{key}, plainCells(
+			bitRate(now.bytesIn, span), bitRate(now.bytesOut, span), perSecond(now.packetsIn, span), perSecond(now.packetsOut, span),
+			size(s.bytesIn), size(s.bytesOut), count(s.packetsIn), count(s.packetsOut),
+			count(s.buffersIn), count(s.buffersOut), someCount(s.drops), count(now.flowsCount))...)
+	}
+	cells := append([]cell{key}, plainCells(
+		bitRate(now.bytes, span), perSecond(now.packets, span),
+		bitRate(now.bytesIn, span), bitRate(now.bytesOut, span), size(s.bytes), someCount(s.drops))...)
+	var name, who, container, at string
+	if !r.isOther {
+		name, who = g.clean(r.latest.Name), ownerName(&r.latest.Owner, g)
+		container, at = g.clean(containerName(&r.latest.Owner)), g.clean(place(&r.latest.Endpoints))
+	}
+	if m.by == byFlow {
+		return append(cells, plainCells(who, container, at, name, someCount(s.retransmits))...)
+	}
+	if m.by != byPeer {
+		name = ""
+	}
+	return append(cells, plainCells(count(now.flowsCount), someCount(s.retransmits), name)...)
+}
+
+// keyCell names the row.
+func (m *FlowSums) keyCell(r *flowRow, g *signs) cell {
+	if l := &r.latest; !r.isOther && m.by == byFlow && (l.SrcAddr.IsValid() || l.DstAddr.IsValid()) {
+		return flowCell(l.Proto, tuple{l.SrcAddr, l.DstAddr, l.SrcPort, l.DstPort}, arrow(l, &r.sum, g), "", g)
+	}
+	return cell{text: g.clean(m.key(r, g))}
+}
+
+// key is the name of a row that is no flow between two addresses, as yet not
+// clean.
+func (m *FlowSums) key(r *flowRow, g *signs) string {
+	l := &r.latest
+	switch {
+	case r.isOther:
+		return "other (did not fit)"
+	case m.by == byInterface:
+		return place(&l.Endpoints)
+	case m.by == byProcess && !l.Known():
+		return "(no process)"
+	case m.by == byProcess:
+		return strings.TrimSpace(ownerName(&l.Owner, g) + " " + g.clean(containerName(&l.Owner)))
+	case m.by == byContainer:
+		return cmp.Or(r.key.container, "(no container)")
+	case m.by == byPeer && !r.key.tuple.dst.IsValid():
+		return "(no address)"
+	case m.by == byPeer:
+		return endpoint(r.key.tuple.dst, 0)
+	case m.by == byPort && r.key.tuple.dport != 0:
+		return r.key.proto + " " + strconv.Itoa(int(r.key.tuple.dport))
+	}
+	return cmp.Or(l.Proto, "(no protocol)")
+}
+
+// arrow points where packets went; both ways unless only one end spoke.
+func arrow(f *record.Flow, s *flowTally, g *signs) string {
+	switch {
+	case s.packetsIn > 0 && s.packetsOut > 0:
+		return g.both
+	case f.Direction == record.Out && s.packetsOut == 0 && s.packetsIn > 0,
+		f.Direction == record.In && s.packetsIn == 0 && s.packetsOut > 0:
+		return g.from
+	}
+	return g.to
+}
+
+// footer is the lines below the table: losses of our own first, then the
+// totals of all rows, shown or not.
+func (m *FlowSums) footer(o *Options, g *signs) []string {
+	lines := m.lost.lines(o)
+	if m.epoch == 0 {
+		return lines
+	}
+	add := func(parts ...string) { lines = append(lines, g.pack("", parts, "; ", o.Width, maxBeneath)...) }
+	span := m.span(o.Once)
+	now, lately := &m.recent, m.recently
+	if o.Once {
+		now, lately = &m.total, m.host
+	}
+	since := fmt.Sprintf("since %s UTC (%s)", m.start.UTC().Format("15:04:05"), lasting(m.end.Sub(m.start)))
+	if m.by == byInterface {
+		add(fmt.Sprintf("all interfaces: in %s, out %s", bitRate(now.bytesIn, span), bitRate(now.bytesOut, span)),
+			fmt.Sprintf("%s: in %s, out %s", since, size(m.total.bytesIn), size(m.total.bytesOut)))
+	}
+	add(fmt.Sprintf("host, each packet once: %s, %s", bitRate(lately.bytes, span), perSecond(lately.packets, span)),
+		fmt.Sprintf("%s: %s in %s, %s dropped", since, size(m.host.bytes), plural(m.host.packets, "packet"), count(m.total.drops)))
+	if m.folded > 0 {
+		add(fmt.Sprintf("%s of the last row did not fit here; what came back begins anew above, sums stay exact", plural(m.folded, "row")))
+	}
+	return lines
+}

@@ -1,0 +1,161 @@
+package table
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/clipperhouse/displaywidth"
+)
+
+// maxText bounds a cell before it is fitted, in bytes: nothing that names a
+// thing is longer, and a hostile name must not cost time on each redraw.
+const maxText = 512
+
+// signs are the few marks that are drawn in Unicode where it is to be had.
+type signs struct {
+	ellipsis, to, from, both, dot string
+	ascii                         bool
+}
+
+func (o *Options) signs() signs {
+	if o.Unicode {
+		return signs{ellipsis: "…", to: "→", from: "←", both: "⇄", dot: " · "}
+	}
+	return signs{ellipsis: "..", to: "->", from: "<-", both: "<>", dot: ", ", ascii: true}
+}
+
+// clean makes s harmless and visible: what does not print (terminal escapes,
+// control characters, bidirectional overrides, bytes that are not UTF-8)
+// becomes \x1b or \u202e. Without Unicode all that is not ASCII does. What is
+// longer than any name is cut.
+func (g *signs) clean(s string) string {
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "")
+	}
+	return g.escape(s)
+}
+
+// escape is clean for text of any length.
+func (g *signs) escape(s string) string {
+	if g.isClean(s) {
+		return s
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && size == 1, !g.shown(r) && r < 0x80:
+			fmt.Fprintf(&b, `\x%02x`, s[0])
+		case g.shown(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+		s = s[size:]
+	}
+	return b.String()
+}
+
+func (g *signs) isClean(s string) bool {
+	for _, r := range s {
+		if r == utf8.RuneError || !g.shown(r) {
+			return false
+		}
+	}
+	return true
+}
+
+func (g *signs) shown(r rune) bool {
+	return r >= 0x20 && r < 0x7f || r >= 0x80 && !g.ascii && unicode.IsPrint(r)
+}
+
+// width is the number of terminal cells that s takes.
+func width(s string) int { return displaywidth.String(s) }
+
+// cutEnd shortens s to at most w cells.
+func (g *signs) cutEnd(s string, w int) string {
+	if width(s) <= w {
+		return s
+	}
+	if w <= width(g.ellipsis) {
+		return displaywidth.TruncateString(s, w, "")
+	}
+	return displaywidth.TruncateString(s, w, g.ellipsis)
+}
+
+// cutMiddle shortens s to at most w cells, keeping more of its beginning than
+// of its end: of symbols and addresses both ends tell.
+func (g *signs) cutMiddle(s string, w int) string {
+	if width(s) <= w {
+		return s
+	}
+	room := w - width(g.ellipsis)
+	if room < 2 {
+		return g.cutEnd(s, w)
+	}
+	tail := room * 2 / 5
+	var parts []string
+	for it := displaywidth.StringGraphemes(s); it.Next(); {
+		parts = append(parts, it.Value())
+	}
+	end, used := len(parts), 0
+	for end > 0 && used+width(parts[end-1]) <= tail {
+		end--
+		used += width(parts[end])
+	}
+	return displaywidth.TruncateString(s, room-used, "") + g.ellipsis + strings.Join(parts[end:], "")
+}
+
+// cut is cutEnd for whole lines, where a width of 0 cuts nothing.
+func (g *signs) cut(s string, w int) string {
+	if w <= 0 {
+		return s
+	}
+	return g.cutEnd(s, w)
+}
+
+// pack joins parts to lines of at most w cells, breaking between parts only;
+// the last of at most limit lines is cut. A width of 0 makes one line.
+func (g *signs) pack(indent string, parts []string, sep string, w, limit int) []string {
+	var lines []string
+	line := ""
+	for _, part := range parts {
+		switch {
+		case line == "":
+			line = indent + part
+		case w <= 0 || width(line)+width(sep)+width(part) <= w || len(lines) == limit-1:
+			line += sep + part
+		default:
+			lines = append(lines, g.cut(line, w))
+			line = indent + part
+		}
+	}
+	if line != "" {
+		lines = append(lines, g.cut(line, w))
+	}
+	return lines
+}
+
+// pad fills s with spaces to w cells.
+func pad(s string, w int, right bool) string {
+	n := w - width(s)
+	if n <= 0 {
+		return s
+	}
+	if right {
+		return strings.Repeat(" ", n) + s
+	}
+	return s + strings.Repeat(" ", n)
+}
+
+// plural says "1 packet", "1.2k packets".
+func plural(n uint64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return count(n) + " " + noun + "s"
+}

@@ -1,0 +1,162 @@
+// Package table turns frozen batches of records into what a person or a
+// script reads: text tables that refresh in place on a terminal or are
+// appended as blocks elsewhere, JSON lines and CSV.
+//
+// The aggregation ([Drops], [Flows]) is pure: no clock, no goroutine, no
+// lock; time comes from the batches. The views write to the writers that they
+// are given and nowhere else. The package knows records, no kernel and no
+// sensor; the agent and the commands import it.
+package table
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/netfate/netfate/internal/record"
+)
+
+// View is where the batches of one command go.
+type View interface {
+	// Batch shows b, which it may read until it returns and does not change.
+	// The error is that of writing; after it the view is of no more use.
+	Batch(b *record.Batch) error
+	// Close shows what is left to show: the table, if only one was asked for,
+	// and on the error writer what was hidden and lost. It closes nothing.
+	Close() error
+}
+
+// Format is the form of the output.
+type Format string
+
+// The formats.
+const (
+	Table Format = "table"
+	JSON  Format = "json" // one object a line, as record.AppendJSON writes it
+	CSV   Format = "csv"  // a header, then a line a record; RFC 4180 with LF line ends
+)
+
+// DefaultMaxKeys is the number of rows, and of flows kept beside them, that a
+// view holds unless told otherwise: at most 20 MB.
+const DefaultMaxKeys = 10_000
+
+// Options say what is shown and how. The zero value is a table of everything
+// that matters, as wide as it needs, plain ASCII.
+type Options struct {
+	Format Format // empty is Table
+
+	Rows  int    // rows shown; 0 is what the screen has room for, or all
+	All   bool   // drops: benign ones too
+	Each  bool   // drops: one line an event instead of sums
+	Stack bool   // drops: the kernel stack beneath, where a sample brought it
+	By    string // flows: one of FlowGroups; empty is flow
+
+	// Once shows one table, at Close, with rates over the whole time, instead
+	// of one after each batch with the rates of that batch.
+	Once bool
+
+	Width   int     // columns of the terminal; 0 does not cut anything
+	Colour  bool    // colour the verdicts; see ColourWanted
+	Unicode bool    // draw arrows and dots, and show letters beyond ASCII; see UnicodeWanted
+	Screen  *Screen // redraw here instead of appending to the writer; sets the width
+
+	// Why explains a drop in one line; nil shows no explanations.
+	Why func(record.Drop) string
+
+	MaxKeys int // rows held; 0 is DefaultMaxKeys. What does not fit is counted in a row ~other.
+
+	height int          // lines of the screen; 0 is no bound
+	memory *widthMemory // of the screen; nil lays out each table anew
+}
+
+// FlowGroups lists what flows can be grouped by.
+func FlowGroups() []string {
+	return []string{byFlow, byProcess, byContainer, byPeer, byPort, byInterface}
+}
+
+// NewDrops returns the view of `netfate drops`, which writes data to out and
+// notes for the user to notes. An error says what is wrong with the options.
+func NewDrops(out, notes io.Writer, o Options) (View, error) {
+	switch {
+	case o.By != "":
+		return nil, fmt.Errorf("--by %s: drops are not grouped by choice; leave it out", o.By)
+	case o.Format == JSON, o.Format == CSV:
+		return newDropRows(out, notes, o), nil
+	case o.Format != Table && o.Format != "":
+		return nil, badFormat(o.Format)
+	case o.Each:
+		return newEach(out, notes, o), nil
+	}
+	return newTables(out, o, NewDropSums(o.MaxKeys)), nil
+}
+
+// NewFlows is [NewDrops] for `netfate flows`.
+func NewFlows(out, notes io.Writer, o Options) (View, error) {
+	if o.By == "" {
+		o.By = byFlow
+	}
+	switch {
+	case !slices.Contains(FlowGroups(), o.By):
+		return nil, fmt.Errorf("--by %s: flows are grouped by %s", o.By, strings.Join(FlowGroups(), ", "))
+	case o.Each, o.Stack:
+		return nil, fmt.Errorf("--each and --stack are for drops; flows have no single events")
+	case o.Format == JSON, o.Format == CSV:
+		return newFlowRows(out, notes, o), nil
+	case o.Format != Table && o.Format != "":
+		return nil, badFormat(o.Format)
+	}
+	return newTables(out, o, NewFlowSums(o.By, o.MaxKeys)), nil
+}
+
+func badFormat(f Format) error {
+	return fmt.Errorf("-o %s: the formats are %s, %s and %s", f, Table, JSON, CSV)
+}
+
+// sums is what a table is drawn from.
+type sums interface {
+	Add(b *record.Batch)
+	Lines(o Options) []string
+}
+
+// tables shows sums as tables.
+type tables struct {
+	out  io.Writer
+	o    Options
+	data sums
+}
+
+func newTables(out io.Writer, o Options, data sums) *tables {
+	if o.Screen != nil {
+		o.memory = &widthMemory{}
+	}
+	return &tables{out: out, o: o, data: data}
+}
+
+func (t *tables) Batch(b *record.Batch) error {
+	t.data.Add(b)
+	if t.o.Once {
+		return nil
+	}
+	return t.draw()
+}
+
+func (t *tables) Close() error {
+	if t.o.Once {
+		return t.draw()
+	}
+	return nil
+}
+
+func (t *tables) draw() error {
+	o := t.o
+	if o.Screen != nil && !o.Once {
+		o.Width, o.height = o.Screen.size()
+		return o.Screen.Draw(t.data.Lines(o))
+	}
+	_, err := io.WriteString(t.out, strings.Join(t.data.Lines(o), "\n")+"\n\n")
+	if err != nil {
+		return fmt.Errorf("write table: %w", err)
+	}
+	return nil
+}
