@@ -16,8 +16,8 @@ type Class struct {
 	// A veth counts without it on receive, and so its peer on send, what it
 	// polls through NAPI (veth_skb_is_eligible_for_gro): everything with an XDP
 	// program in the driver, which is taken into account here for the
-	// receiving end; and with GRO switched on and the sender's TSO off
-	// (ethtool -K), which rtnetlink does not tell.
+	// receiving end; and, from Linux 5.13, with GRO switched on and the sender's
+	// TSO off (ethtool -K), which rtnetlink does not tell.
 	CountsLinkHeaderIn  bool
 	CountsLinkHeaderOut bool
 }

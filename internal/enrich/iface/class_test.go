@@ -202,6 +202,13 @@ addr add 10.9.1.1/24 dev v0
 neigh replace 10.9.1.2 lladdr 02:00:00:00:00:02 dev v0 nud permanent
 `)
 	b.ip(t, "link set v1 up\naddr add 10.9.1.2/24 dev v1\n")
+	features, err := exec.Command("nsenter", "--net=/run/netns/"+b.name, "ethtool", "-k", "v1").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(features), "generic-receive-offload: off") {
+		t.Skip("GRO does not make a veth poll here: where it does, it is off at first (Linux commit d3256efd8e8b, 5.13)")
+	}
 	run(t, "nsenter", "--net=/run/netns/"+b.name, "ethtool", "-K", "v1", "gro", "on")
 	run(t, "nsenter", "--net=/run/netns/"+a.name, "ethtool", "-K", "v0", "tso", "off")
 	send(t, a, b, "10.9.1.2:9", func() bool { in, _ := b.counters(t, "v1"); return in.Packets > 0 })
