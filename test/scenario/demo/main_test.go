@@ -23,7 +23,9 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("build demo: %v\n%s", err, out)
 	}
 	var out bytes.Buffer
+	dir := t.TempDir()                 // where the roles' programs are, and no other demo's
 	cmd := exec.Command(binary, "cat") // until its standard input ends
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 	input, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +36,7 @@ func TestDemo(t *testing.T) {
 	}
 	pattern := fmt.Sprintf("/run/netns/nf-%d-*", cmd.Process.Pid)
 	netlab.WaitFor(t, "every role to be on stage", func() bool {
-		return len(running(t)) == len(roles()) && len(spaces(t, pattern)) == 4
+		return len(running(t, dir)) == len(roles()) && len(spaces(t, pattern)) == 4
 	})
 	input.Close()
 	if err := cmd.Wait(); err != nil {
@@ -46,7 +48,7 @@ func TestDemo(t *testing.T) {
 	if left := spaces(t, pattern); len(left) != 0 {
 		t.Errorf("got %v left behind, want nothing", left)
 	}
-	netlab.WaitFor(t, "every role to be gone", func() bool { return len(running(t)) == 0 })
+	netlab.WaitFor(t, "every role to be gone", func() bool { return len(running(t, dir)) == 0 })
 }
 
 func spaces(t *testing.T, pattern string) []string {
@@ -58,8 +60,9 @@ func spaces(t *testing.T, pattern string) []string {
 	return list
 }
 
-// running returns the names of the demo's processes.
-func running(t *testing.T) []string {
+// running returns the names of the processes of the demo whose directory for
+// temporary files is tmp.
+func running(t *testing.T, tmp string) []string {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -69,8 +72,9 @@ func running(t *testing.T) []string {
 	for _, file := range files {
 		// A process may end while it is looked at.
 		text, _ := os.ReadFile(file)
-		dir, name := filepath.Split(string(bytes.TrimRight(text, "\x00")))
-		if _, ok := roles()[name]; ok && strings.Contains(dir, "netfate-demo-") {
+		path := string(bytes.TrimRight(text, "\x00"))
+		name := filepath.Base(path)
+		if _, ok := roles()[name]; ok && strings.HasPrefix(path, tmp) {
 			names = append(names, name)
 		}
 	}
