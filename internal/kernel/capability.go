@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf/btf"
@@ -19,6 +20,20 @@ type Capability struct {
 	Why    string `json:"why"`    // why it does not; a remark if it does, mostly empty
 	Costs  string `json:"costs"`  // what netfate loses without it, in terms of its commands
 	Remedy string `json:"remedy"` // what to do about it, if it does not work
+}
+
+// Capabilities lists all capabilities as Probe returns them, without trying
+// any: Remedy is the one for kernels that lack it.
+func Capabilities() []Capability {
+	var caps []Capability
+	for _, p := range probes() {
+		c := Capability{Name: p.name, Title: p.title, Costs: p.costs, Remedy: p.remedy}
+		if len(p.options) > 0 && c.Remedy == "" {
+			c.Remedy = "take a kernel built with " + list(p.options)
+		}
+		caps = append(caps, c)
+	}
+	return caps
 }
 
 // Probe tries what netfate can make use of, by doing it: it creates maps and
@@ -74,8 +89,10 @@ func probeAll(ctx context.Context, l *lab) []Capability {
 			c.Why, c.Remedy = "not tried: "+ctx.Err().Error(), "run netfate doctor again"
 		default:
 			c.Why, c.Remedy = explain(err)
-			if c.Remedy == remedyDoctor {
-				c.Remedy = "" // it is doctor that says so
+			// It is doctor that says so.
+			c.Remedy = strings.TrimSuffix(strings.TrimSuffix(c.Remedy, remedyDoctor), "; ")
+			if c.Remedy == "" && errors.Is(err, unix.EPERM) {
+				c.Remedy = "take another kernel"
 			}
 			if off := l.unbuilt(p.options); off != "" {
 				c.Why, c.Remedy = "this kernel was built without "+off, "take a kernel built with it"
@@ -181,8 +198,14 @@ func (l *lab) unbuilt(options []string) string {
 
 // netns returns an error if there is no network namespace to try in.
 func (l *lab) netns() error {
-	if l.netErr != nil {
-		return Diagnose(l.netErr, "make a network namespace")
+	if l.netErr == nil {
+		return nil
 	}
-	return nil
+	if p := ReadProcess(); p.Has("CAP_BPF") && p.Has("CAP_NET_ADMIN") && !p.Has("CAP_SYS_ADMIN") {
+		return &Refusal{
+			Doing: "try it", Cause: "it is tried in a network namespace, and this process lacks CAP_SYS_ADMIN to make one",
+			Remedy: "run netfate doctor as root to know", Err: l.netErr,
+		}
+	}
+	return Diagnose(l.netErr, "make a network namespace")
 }

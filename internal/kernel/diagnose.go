@@ -152,8 +152,17 @@ func explainPermission(r *Refusal, s surroundings) bool {
 		r.Remedy = "look for the denial in the kernel's log (dmesg, ausearch -m avc) and allow bpf for netfate"
 		return true
 	}
+	if !p.Has("CAP_SYS_ADMIN") {
+		r.Cause = "this process lacks CAP_SYS_ADMIN, which kernels ask for here besides CAP_BPF and CAP_PERFMON"
+		r.Remedy = "run netfate as root"
+		return true
+	}
 	r.Cause = "this kernel refuses it even to root, though other BPF works: its vendor left it out or forbids it"
 	r.Remedy = remedyDoctor
+	if s.mounts().SecurityFS == "" {
+		r.Cause += ", or it is locked down, which cannot be seen while securityfs is not mounted"
+		r.Remedy = "mount -t securityfs securityfs /sys/kernel/security to know; " + remedyDoctor
+	}
 	return true
 }
 

@@ -22,7 +22,7 @@ func healthy() surroundings {
 		process: func() Process {
 			return Process{Capabilities: []string{"CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"}, Seccomp: "none"}
 		},
-		mounts:   func() Mounts { return Mounts{TraceFS: "/t", BPFFS: "/b", Cgroup2: "/c"} },
+		mounts:   func() Mounts { return Mounts{TraceFS: "/t", BPFFS: "/b", Cgroup2: "/c", SecurityFS: "/s"} },
 		lockdown: func() string { return "integrity" },
 		memlock:  func() (bool, error) { return false, nil },
 		tryBPF:   func() error { return nil },
@@ -48,6 +48,11 @@ func TestDiagnose(t *testing.T) {
 		{"confidentiality", unix.EPERM, func(s *surroundings) { s.lockdown = func() string { return "confidentiality" } },
 			false, []string{"locked down to confidentiality", "lockdown=integrity"}},
 		{"integrity is no cause", unix.EPERM, func(*surroundings) {}, false, []string{"its vendor left it out"}},
+		{"lockdown unknown", unix.EPERM, func(s *surroundings) { s.mounts = func() Mounts { return Mounts{} } }, false,
+			[]string{"or it is locked down", "mount -t securityfs"}},
+		{"not quite root", unix.EPERM, func(s *surroundings) {
+			s.process = func() Process { return Process{UID: 1, Capabilities: []string{"CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"}} }
+		}, false, []string{"lacks CAP_SYS_ADMIN", "as root"}},
 		{"memlock", unix.EPERM, func(s *surroundings) { s.memlock = func() (bool, error) { return true, nil } },
 			false, []string{"RLIMIT_MEMLOCK", "ulimit -l"}},
 		{"seccomp", unix.EPERM, func(s *surroundings) {

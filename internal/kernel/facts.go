@@ -47,6 +47,8 @@ type Mounts struct {
 	Cgroup2 string `json:"cgroup2"` // /sys/fs/cgroup, or its unified below on a hybrid host
 	TraceFS string `json:"tracefs"`
 	BPFFS   string `json:"bpffs"`
+	// SecurityFS tells of lockdown and of the active security modules.
+	SecurityFS string `json:"securityfs"`
 }
 
 // Process is what this process may do.
@@ -201,6 +203,8 @@ func parseMounts(mountinfo []byte) Mounts {
 			take(&m.TraceFS, at, "/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 		case "bpf":
 			take(&m.BPFFS, at, "/sys/fs/bpf")
+		case "securityfs":
+			take(&m.SecurityFS, at, "/sys/kernel/security")
 		}
 	}
 	return m

@@ -27,6 +27,7 @@ func TestParseCPUs(t *testing.T) {
 
 func TestParseMounts(t *testing.T) {
 	const unified = `31 23 0:28 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate
+34 23 0:7 / /sys/kernel/security rw shared:4 - securityfs securityfs rw
 35 23 0:29 / /sys/fs/bpf rw,nosuid shared:10 - bpf none rw,mode=700
 40 23 0:12 / /sys/kernel/tracing rw shared:15 - tracefs tracefs rw
 41 23 0:12 / /sys/kernel/debug/tracing rw shared:15 master:3 - tracefs tracefs rw`
@@ -41,7 +42,7 @@ func TestParseMounts(t *testing.T) {
 			t.Errorf("%s: got + want -\n%s", name, diff)
 		}
 	}
-	f("unified", unified, Mounts{Cgroup2: "/sys/fs/cgroup", TraceFS: "/sys/kernel/tracing", BPFFS: "/sys/fs/bpf"})
+	f("unified", unified, Mounts{Cgroup2: "/sys/fs/cgroup", TraceFS: "/sys/kernel/tracing", BPFFS: "/sys/fs/bpf", SecurityFS: "/sys/kernel/security"})
 	f("hybrid", hybrid, Mounts{Cgroup2: "/sys/fs/cgroup/unified", TraceFS: "/sys/kernel/debug/tracing"})
 	f("escaped", `1 2 0:1 / /mnt/a\040b\134c rw - bpf bpf rw`, Mounts{BPFFS: `/mnt/a b\c`})
 	f("part of the tree", `1 2 0:1 /docker/1 /sys/fs/cgroup rw - cgroup2 cgroup2 rw`, Mounts{})

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -123,12 +124,20 @@ func TestProbeCancelled(t *testing.T) {
 }
 
 func TestProbeNames(t *testing.T) {
+	if got := len(Capabilities()); got != len(probes()) {
+		t.Errorf("got %d capabilities, want %d", got, len(probes()))
+	}
 	seen := make(map[string]bool)
 	for _, p := range probes() {
 		if seen[p.name] || strings.ToLower(p.name) != p.name {
 			t.Errorf("%s: got twice or not in lower case", p.name)
 		}
 		seen[p.name] = true
+		for _, r := range p.title + p.costs + p.remedy {
+			if r > unicode.MaxASCII {
+				t.Errorf("%s: got %q, want ASCII for plain terminals", p.name, r)
+			}
+		}
 	}
 }
 

@@ -366,7 +366,7 @@ func symbolsHidden(err error, sys sysctls) error {
 		if sys.kptrRestrict == "2" {
 			remedy = "run sysctl -w kernel.kptr_restrict=1"
 		}
-		return fmt.Errorf("%w (kernel.kptr_restrict is %s): %s to see names of places instead of 0x…", err, orUnknown(sys.kptrRestrict), remedy)
+		return fmt.Errorf("%w (kernel.kptr_restrict is %s): %s to see names instead of addresses", err, orUnknown(sys.kptrRestrict), remedy)
 	case errors.Is(err, errNoSymbols):
 		return fmt.Errorf("%w: %s names no code, so places are shown as addresses; a container's /proc may hide it", err, kallsymsPath)
 	}
