@@ -51,7 +51,9 @@ func TestDiagnose(t *testing.T) {
 		{"lockdown unknown", unix.EPERM, func(s *surroundings) { s.mounts = func() Mounts { return Mounts{} } }, false,
 			[]string{"or it is locked down", "mount -t securityfs"}},
 		{"not quite root", unix.EPERM, func(s *surroundings) {
-			s.process = func() Process { return Process{UID: 1, Capabilities: []string{"CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"}} }
+			s.process = func() Process {
+				return Process{UID: 1, Capabilities: []string{"CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"}}
+			}
 		}, false, []string{"lacks CAP_SYS_ADMIN", "as root"}},
 		{"memlock", unix.EPERM, func(s *surroundings) { s.memlock = func() (bool, error) { return true, nil } },
 			false, []string{"RLIMIT_MEMLOCK", "ulimit -l"}},

@@ -131,7 +131,9 @@ func TestSummary(t *testing.T) {
 		}
 	}
 	f("some missing", func(map[string]*kernel.Capability) {}, "with 5 of 8 capabilities", true)
-	f("all", func(m map[string]*kernel.Capability) { m["kprobe"].OK, m["fentry"].OK, m["fexit"].OK = true, true, true }, "Everything", true)
+	f("all", func(m map[string]*kernel.Capability) {
+		m["kprobe"].OK, m["fentry"].OK, m["fexit"].OK = true, true, true
+	}, "Everything", true)
 	f("no bpf", func(m map[string]*kernel.Capability) {
 		m["bpf"].OK, m["bpf"].Why, m["bpf"].Remedy = false, "this process lacks CAP_BPF", "run netfate as root"
 	}, "netfate cannot watch this host: this process lacks CAP_BPF; run netfate as root.", false)
