@@ -175,6 +175,11 @@ func TestFlowsEqualCapture(t *testing.T) {
 	if got, want := s.buffers[port{client.Inode, "eth0"}].PacketsOut, want.PacketsIn; got >= want {
 		t.Errorf("got %d buffers for %d packets from the client, want fewer: GSO was off and nothing was shown", got, want)
 	}
+	for at, got := range s.wire {
+		if name := nameOf(spaces, at); name != "" && t.Failed() {
+			t.Logf("rows of %s add up to %+v", name, got)
+		}
+	}
 	// Every packet was born in the client or the server and enters nowhere.
 	var host uint64
 	for _, n := range spaces {

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -36,7 +37,8 @@ func TestOwnersOfShortLivedProcesses(t *testing.T) {
 		if i%2 == 1 {
 			network, addr = "udp", "10.0.0.2:9001"
 		}
-		cmd := HelperCommand("ask", network, addr)
+		// A port of its own: two processes that shared one would share a row.
+		cmd := HelperCommand("ask", network, fmt.Sprintf("%s:%d", clientAddr, 10_000+i), addr)
 		client.Start(cmd)
 		started[uint32(cmd.Process.Pid)] = network
 		if err := cmd.Wait(); err != nil {

@@ -3,6 +3,7 @@ package scenario
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,8 +36,8 @@ func Helper() {
 
 func help(args []string) error {
 	switch args[0] {
-	case "ask": // network, address
-		return ask(args[1], args[2])
+	case "ask": // network, source, destination
+		return ask(args[1], args[2], args[3])
 	case "udp-send": // address, count
 		count, err := strconv.Atoi(args[2])
 		if err != nil {
@@ -60,8 +61,17 @@ func help(args []string) error {
 }
 
 // ask sends one line to a server and waits for the same line.
-func ask(network, addr string) error {
-	conn, err := net.Dial(network, addr)
+func ask(network, from, to string) error {
+	dialer := net.Dialer{}
+	local, err := netip.ParseAddrPort(from)
+	if err != nil {
+		return err
+	}
+	dialer.LocalAddr = net.TCPAddrFromAddrPort(local)
+	if network == "udp" {
+		dialer.LocalAddr = net.UDPAddrFromAddrPort(local)
+	}
+	conn, err := dialer.Dial(network, to)
 	if err != nil {
 		return err
 	}
