@@ -58,6 +58,7 @@ func TestJudge(t *testing.T) {
 	check(Case{Reason: "OTHERHOST", Place: "ip_rcv_core"}, benign, "OTHERHOST")
 	check(Case{Reason: "UNHANDLED_PROTO", Place: "__netif_receive_skb_core", Proto: "lldp"}, benign, "UNHANDLED_PROTO")
 	check(Case{Reason: "NO_TX_TARGET", Place: "br_flood", Proto: "icmpv6", Multicast: true}, benign, "NO_TX_TARGET/br_flood")
+	check(Case{Reason: "IPV6DISABLED", Place: "ip6_output", Proto: "icmpv6", Direction: record.Out, Multicast: true}, benign, "IPV6DISABLED")
 	check(Case{Reason: "DEV_READY", Place: "enqueue_to_backlog"}, benign, "DEV_READY/enqueue_to_backlog")
 	check(Case{Reason: "CONSUMED"}, benign, "CONSUMED")
 
@@ -82,6 +83,7 @@ func TestJudge(t *testing.T) {
 	check(Case{Reason: "IP_INHDR", Place: "ip_forward"}, invalid, "IP_INHDR/ip_forward")
 	check(Case{Reason: "IP_INNOROUTES", Place: "ip_error", Proto: "udp"}, loss, "IP_INNOROUTES")
 	check(Case{Reason: "IP_INNOROUTES", Place: "ip6_pkt_discard", Proto: "icmpv6"}, loss, "IP_INNOROUTES")
+	check(Case{Reason: "IPV6DISABLED", Place: "ip6_rcv_core", Proto: "udp", Direction: record.In}, policy, "IPV6DISABLED")
 	check(Case{Reason: "NEIGH_FAILED"}, loss, "NEIGH_FAILED")
 	check(Case{Reason: "PKT_TOO_BIG"}, loss, "PKT_TOO_BIG")
 	check(Case{Reason: "QDISC_DROP", Place: "__dev_queue_xmit"}, resource, "QDISC_DROP")
