@@ -80,7 +80,8 @@ func loadSize(op uint16) uint32 {
 
 // check refuses what the kernel's bpf_check_classic refuses, so that what follows may rely on it: unknown opcodes, jumps
 // and scratch words out of bounds, division by the constant zero, shifts by more than 31, a last instruction other than
-// a return. It also refuses Linux's ancillary loads, which packet bytes alone cannot answer.
+// a return; and Linux's ancillary loads, which packet bytes alone cannot answer. Of what libpcap compiles, only
+// "protochain" (a loop), negative offsets and programs of thousands of instructions are refused.
 func check(code []bpf.RawInstruction) error {
 	if len(code) > maxInsns {
 		return fmt.Errorf("the filter has %d instructions, Linux takes %d; make the expression shorter", len(code), maxInsns)
@@ -99,6 +100,7 @@ func check(code []bpf.RawInstruction) error {
 var (
 	errOpcode    = errors.New("unknown opcode")
 	errJump      = errors.New("jump out of the program")
+	errLoop      = errors.New("jump back")
 	errScratch   = errors.New("no such scratch word")
 	errDivide    = errors.New("division by zero")
 	errShift     = errors.New("shift by more than 31 bits")
@@ -198,6 +200,9 @@ func checkALU(ins bpf.RawInstruction) error {
 func checkJump(ins bpf.RawInstruction, rest int) error {
 	switch ins.Op {
 	case classJmp | jmpJa:
+		if int32(ins.K) < 0 {
+			return errLoop
+		}
 		if int64(ins.K) >= int64(rest) {
 			return errJump
 		}
@@ -225,7 +230,7 @@ func Match(p *Pair, link Link, packet []byte, wireLen int) bool {
 func run(code []bpf.RawInstruction, packet []byte, wireLen uint32) uint32 {
 	var a, x uint32
 	var scratch [scratchWords]uint32
-	// Jumps only go forward, so this ends.
+	// Jumps only go forward (int(ins.K) is never negative), so this ends.
 	for pc := 0; pc < len(code); pc++ {
 		ins := code[pc]
 		ok := true

@@ -115,12 +115,16 @@ func TestExpressions(t *testing.T) {
 // What netfate refuses otherwise than tcpdump: names that a resolver would be asked for, and what is not in a packet.
 func TestRefusedHere(t *testing.T) {
 	for expr, want := range map[string]SyntaxError{
-		"host example.org":         {Message: "unknown host 'example.org'", Hint: "names are not looked up; write the address"},
-		"net loopback-net":         {Message: "unknown network 'loopback-net'", Hint: "names are not looked up; write the network's address"},
-		"ether host somebody":      {Message: "unknown ether host 'somebody'", Hint: "names are not looked up; write the address"},
-		"ip broadcast":             {Message: "netmask not known, so 'ip broadcast' not supported", Hint: "write the broadcast address, as in dst host 255.255.255.255"},
-		"inbound":                  {Message: "inbound/outbound not supported on Ethernet"},
-		"ifindex 3":                {Message: "ifindex not supported on Ethernet"},
+		"host example.org":    {Message: "unknown host 'example.org'", Hint: "names are not looked up; write the address"},
+		"net loopback-net":    {Message: "unknown network 'loopback-net'", Hint: "names are not looked up; write the network's address"},
+		"ether host somebody": {Message: "unknown ether host 'somebody'", Hint: "names are not looked up; write the address"},
+		"ip broadcast":        {Message: "netmask not known, so 'ip broadcast' not supported", Hint: "write the broadcast address, as in dst host 255.255.255.255"},
+		"inbound":             {Message: "inbound/outbound not supported on Ethernet"},
+		"ifindex 3":           {Message: "ifindex not supported on Ethernet"},
+		"ip6 protochain 6": {
+			Message: "'protochain' needs a loop, which BPF in the kernel does not have",
+			Hint:    "write 'proto' and the number of the first header, or compare bytes",
+		},
 		"ether[0xfffff000] = 0x01": {Message: "the expression looks at something outside of the packet"},
 	} {
 		_, err := Programs(t.Context(), expr)

@@ -79,8 +79,6 @@ var expressions = []string{
 	"ip proto \\tcp",
 	"proto ospf",
 	"ip6 proto 59",
-	"ip6 protochain 6",
-	"ip protochain 51",
 	"less 64",
 	"greater 128",
 	"len <= 60",

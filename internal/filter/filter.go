@@ -34,8 +34,8 @@ const DefaultSnaplen = 262144
 type SyntaxError struct {
 	// Expr is the expression as it was given.
 	Expr string
-	// Message is libpcap's own message, word for word. One message is ours: for an expression that libpcap compiles to
-	// something only a Linux packet socket can answer ("ether[-4096]").
+	// Message is libpcap's own message, word for word. Two are ours, for what libpcap compiles and a BPF program in the
+	// kernel cannot do: "protochain", which needs a loop, and offsets outside of the packet ("ether[-4096]").
 	Message string
 	// Hint says what to write instead, where libpcap's message does not tell why. It may be empty.
 	Hint string

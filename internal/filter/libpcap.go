@@ -140,8 +140,17 @@ func (c *compiler) compile(ctx context.Context, expr string, link Link, snaplen 
 		return nil, errors.New("compile filter: libpcap's program lies outside of its memory")
 	}
 	code := decodeInsns(raw)
-	if errors.Is(check(code), errAncillary) {
+	switch err := check(code); {
+	case errors.Is(err, errAncillary):
 		return nil, &SyntaxError{Expr: expr, Message: "the expression looks at something outside of the packet"}
+	case errors.Is(err, errLoop):
+		return nil, &SyntaxError{
+			Expr:    expr,
+			Message: "'protochain' needs a loop, which BPF in the kernel does not have",
+			Hint:    "write 'proto' and the number of the first header, or compare bytes",
+		}
+	case err != nil:
+		return nil, fmt.Errorf("compile filter: %w", err)
 	}
 	return code, nil
 }

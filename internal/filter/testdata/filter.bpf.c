@@ -68,4 +68,4 @@ int ask(void *ctx)
 	return match;
 }
 
-char license[] SEC("license") = "Dual BSD/GPL";
+char _license[] SEC("license") = "Dual BSD/GPL";
