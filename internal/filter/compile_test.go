@@ -38,43 +38,29 @@ func tcpdump(t testing.TB, link Link, expr string) ([]bpf.RawInstruction, string
 	return code, ""
 }
 
-// factory compiles many expressions with few starts of libpcap.
-type factory struct{ c *compiler }
-
-func (f *factory) compile(t testing.TB, expr string, link Link) ([]bpf.RawInstruction, error) {
+// start starts a compiler that lives as long as the test.
+func start(t testing.TB) *compiler {
 	t.Helper()
-	if f.c == nil {
-		c, err := newCompiler(t.Context(), 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.c = c
-	}
-	code, err := f.c.compile(t.Context(), expr, link, DefaultSnaplen)
+	c, err := newCompiler(context.Background(), 0)
 	if err != nil {
-		f.close(t)
+		t.Fatal(err)
 	}
-	return code, err
-}
-
-func (f *factory) close(t testing.TB) {
-	if f.c != nil {
-		if err := f.c.close(context.Background()); err != nil {
+	t.Cleanup(func() {
+		if err := c.close(context.Background()); err != nil {
 			t.Error(err)
 		}
-		f.c = nil
-	}
+	})
+	return c
 }
 
 // Instruction for instruction what tcpdump compiles, and word for word what it refuses.
 func TestLikeTcpdump(t *testing.T) {
-	var f factory
-	defer f.close(t)
+	c := start(t)
 	refused := 0
 	for _, expr := range append(append([]string{}, expressions...), refusals...) {
 		for link, name := range linkNames {
 			want, wantMessage := tcpdump(t, link, expr)
-			got, err := f.compile(t, expr, link)
+			got, err := c.compile(t.Context(), expr, link, DefaultSnaplen)
 			gotMessage := ""
 			if err != nil {
 				var refusal *SyntaxError
@@ -98,15 +84,14 @@ func TestLikeTcpdump(t *testing.T) {
 
 // Every expression of the tables is in the table it belongs to.
 func TestExpressions(t *testing.T) {
-	var f factory
-	defer f.close(t)
+	c := start(t)
 	for _, expr := range expressions {
-		if _, err := f.compile(t, expr, Ethernet); err != nil {
+		if _, err := c.compile(t.Context(), expr, Ethernet, DefaultSnaplen); err != nil {
 			t.Errorf("%q: got %v, want a program", expr, err)
 		}
 	}
 	for _, expr := range refusals {
-		if _, err := f.compile(t, expr, Ethernet); err == nil {
+		if _, err := c.compile(t.Context(), expr, Ethernet, DefaultSnaplen); err == nil {
 			t.Errorf("%q: got a program, want a refusal", expr)
 		}
 	}
@@ -200,16 +185,12 @@ func TestContextEnds(t *testing.T) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
 	// A context that ends while libpcap optimises stops it.
-	c, err := newCompiler(t.Context(), 0)
+	c := start(t)
+	module, err := c.runtime.Instantiate(t.Context(), libpcapWasm)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		if err := c.close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	}()
-	if _, err := c.compile(ctx, "tcp port 80", Ethernet, DefaultSnaplen); !errors.Is(err, context.Canceled) {
+	if _, err := (instance{module}).compile(ctx, "tcp port 80", Ethernet, DefaultSnaplen); !errors.Is(err, context.Canceled) {
 		t.Errorf("optimiser: got %v, want context.Canceled", err)
 	}
 }

@@ -84,8 +84,7 @@ func Programs(ctx context.Context, expr string) (*Pair, error) {
 	return p, nil
 }
 
-// pair compiles Ethernet first: an expression that is wrong for both must be refused, and a compiler that has given up
-// once is of no further use.
+// pair compiles for both. What libpcap refuses for Ethernet is refused, since every packet has a link header somewhere.
 func (c *compiler) pair(ctx context.Context, expr string) (*Pair, error) {
 	ethernet, err := c.compile(ctx, expr, Ethernet, DefaultSnaplen)
 	if err != nil {

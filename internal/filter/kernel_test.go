@@ -141,16 +141,15 @@ func TestKernelAgrees(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	spec := object(t)
 	seeds := packets()
-	var f factory
-	defer f.close(t)
+	c := start(t)
 	asked, matched, compared, most := 0, 0, 0, 0
 	for _, expr := range expressions {
 		var p Pair
 		var err error
-		if p.Ethernet, err = f.compile(t, expr, Ethernet); err != nil {
+		if p.Ethernet, err = c.compile(t.Context(), expr, Ethernet, DefaultSnaplen); err != nil {
 			t.Fatalf("%q: %v", expr, err)
 		}
-		p.Raw, _ = f.compile(t, expr, Raw) // none is an answer, too
+		p.Raw, _ = c.compile(t.Context(), expr, Raw, DefaultSnaplen) // none is an answer, too
 		l := mustLoad(t, spec, &p)
 		most = max(most, l.insns)
 		all := append([][]byte{}, seeds...)

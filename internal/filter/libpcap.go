@@ -39,11 +39,11 @@ const (
 // tools/libpcap-wasm).
 var errGaveUp = errors.New("libpcap gave up")
 
-// compiler is one instance of libpcap. It is for one goroutine. After an error it must only be closed.
+// compiler makes instances of libpcap, one for each compilation: what libpcap leaves behind when it gives up goes with
+// its memory.
 type compiler struct {
 	runtime wazero.Runtime
-	module  api.Module
-	errbuf  uint32
+	libpcap wazero.CompiledModule
 }
 
 // newCompiler starts libpcap, for expressions of up to size bytes. wazero's interpreter starts in a fifth of the time
@@ -81,11 +81,7 @@ func (c *compiler) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.module, err = c.runtime.Instantiate(ctx, libpcapWasm)
-	if err != nil {
-		return err
-	}
-	c.errbuf, err = c.call(ctx, "errbuf")
+	c.libpcap, err = c.runtime.CompileModule(ctx, libpcapWasm)
 	return err
 }
 
@@ -94,14 +90,7 @@ func (c *compiler) close(ctx context.Context) error {
 	return c.runtime.Close(context.WithoutCancel(ctx))
 }
 
-func (c *compiler) call(ctx context.Context, name string, args ...uint64) (uint32, error) {
-	results, err := c.module.ExportedFunction(name).Call(ctx, args...)
-	if err != nil {
-		return 0, err
-	}
-	return api.DecodeU32(results[0]), nil
-}
-
+// compile compiles one expression, with an instance of its own.
 func (c *compiler) compile(ctx context.Context, expr string, link Link, snaplen int) ([]bpf.RawInstruction, error) {
 	if len(expr) > maxExpr {
 		return nil, fmt.Errorf("compile filter: the expression has %d bytes, at most %d can be compiled", len(expr), maxExpr)
@@ -109,37 +98,14 @@ func (c *compiler) compile(ctx context.Context, expr string, link Link, snaplen 
 	if strings.IndexByte(expr, 0) >= 0 {
 		return nil, errors.New("compile filter: the expression holds a zero byte; remove it")
 	}
-	text, err := c.call(ctx, "alloc", uint64(len(expr)+1))
+	module, err := c.runtime.InstantiateModule(ctx, c.libpcap, wazero.NewModuleConfig().WithName(""))
 	if err != nil {
 		return nil, fmt.Errorf("compile filter: %w", err)
 	}
-	if text == 0 || !c.module.Memory().Write(text, append([]byte(expr), 0)) {
-		return nil, errors.New("compile filter: no memory for the expression")
+	code, err := instance{module}.compile(ctx, expr, link, snaplen)
+	if err := errors.Join(err, module.Close(context.WithoutCancel(ctx))); err != nil {
+		return nil, err
 	}
-	limited, cancel := context.WithTimeout(ctx, maxTime)
-	defer cancel()
-	n, err := c.call(limited, "compile", uint64(text), api.EncodeI32(int32(link)), api.EncodeI32(int32(snaplen)))
-	switch {
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("compile filter: %w", ctx.Err())
-	case errors.Is(err, context.DeadlineExceeded):
-		return nil, fmt.Errorf("compile filter: libpcap did not end in %v; make the expression shorter, say with nets for hosts", maxTime)
-	case errors.Is(err, errGaveUp), err == nil && int32(n) < 0:
-		return nil, c.refusal(expr)
-	case err != nil:
-		// A trap: libpcap ran out of stack, since it parses and optimises by recursion. The rest of the message is a trace.
-		reason, _, _ := strings.Cut(err.Error(), "\n")
-		return nil, fmt.Errorf("compile filter: the expression is too deep for libpcap, make it shorter: %s", reason)
-	}
-	at, err := c.call(ctx, "insns")
-	if err != nil {
-		return nil, fmt.Errorf("compile filter: %w", err)
-	}
-	raw, ok := c.module.Memory().Read(at, n*insnSize)
-	if !ok {
-		return nil, errors.New("compile filter: libpcap's program lies outside of its memory")
-	}
-	code := decodeInsns(raw)
 	switch err := check(code); {
 	case errors.Is(err, errAncillary):
 		return nil, &SyntaxError{Expr: expr, Message: "the expression looks at something outside of the packet"}
@@ -155,9 +121,58 @@ func (c *compiler) compile(ctx context.Context, expr string, link Link, snaplen 
 	return code, nil
 }
 
+// instance is one libpcap, good for one compilation.
+type instance struct{ module api.Module }
+
+func (i instance) call(ctx context.Context, name string, args ...uint64) (uint32, error) {
+	results, err := i.module.ExportedFunction(name).Call(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return api.DecodeU32(results[0]), nil
+}
+
+func (i instance) compile(ctx context.Context, expr string, link Link, snaplen int) ([]bpf.RawInstruction, error) {
+	errbuf, err := i.call(ctx, "errbuf") // now, since an instance that gave up answers no more
+	if err != nil {
+		return nil, fmt.Errorf("compile filter: %w", err)
+	}
+	text, err := i.call(ctx, "alloc", uint64(len(expr)+1))
+	if err != nil {
+		return nil, fmt.Errorf("compile filter: %w", err)
+	}
+	if text == 0 || !i.module.Memory().Write(text, append([]byte(expr), 0)) {
+		return nil, errors.New("compile filter: no memory for the expression")
+	}
+	limited, cancel := context.WithTimeout(ctx, maxTime)
+	defer cancel()
+	n, err := i.call(limited, "compile", uint64(text), api.EncodeI32(int32(link)), api.EncodeI32(int32(snaplen)))
+	switch {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("compile filter: %w", ctx.Err())
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, fmt.Errorf("compile filter: libpcap did not end in %v; make the expression shorter, say with nets for hosts", maxTime)
+	case errors.Is(err, errGaveUp), err == nil && int32(n) < 0:
+		return nil, i.refusal(errbuf, expr)
+	case err != nil:
+		// A trap: libpcap ran out of stack, since it parses and optimises by recursion. The rest of the message is a trace.
+		reason, _, _ := strings.Cut(err.Error(), "\n")
+		return nil, fmt.Errorf("compile filter: the expression is too deep for libpcap, make it shorter: %s", reason)
+	}
+	at, err := i.call(ctx, "insns")
+	if err != nil {
+		return nil, fmt.Errorf("compile filter: %w", err)
+	}
+	raw, ok := i.module.Memory().Read(at, n*insnSize)
+	if !ok {
+		return nil, errors.New("compile filter: libpcap's program lies outside of its memory")
+	}
+	return decodeInsns(raw), nil
+}
+
 // refusal makes the error of libpcap's message.
-func (c *compiler) refusal(expr string) error {
-	raw, ok := c.module.Memory().Read(c.errbuf, maxErrbuf)
+func (i instance) refusal(errbuf uint32, expr string) error {
+	raw, ok := i.module.Memory().Read(errbuf, maxErrbuf)
 	if !ok {
 		return errors.New("compile filter: libpcap's message lies outside of its memory")
 	}
