@@ -185,7 +185,11 @@ func appendString(dst []byte, s string) []byte {
 			continue
 		}
 		dst = append(dst, s[start:i]...)
-		dst = appendEscape(dst, r)
+		if r == utf8.RuneError {
+			dst = utf8.AppendRune(dst, r)
+		} else {
+			dst = appendEscape(dst, r)
+		}
 		i += size
 		start = i
 	}

@@ -121,7 +121,7 @@ func (m *DropSums) row(r *dropRow, o *Options, g *signs) row {
 	}
 	cells := plainCells(
 		g.clean(verdict), count(r.sum.packets), perSecond(r.rate(m.epoch, o.Once), m.span(o.Once)), g.clean(reason),
-		g.clean(r.key.location), "", r.owner(g), g.clean(containerName(&r.latest.Owner)), g.clean(r.place()), m.ago(r), "",
+		g.clean(r.key.location), "", "-", g.clean(containerName(&r.latest.Owner)), g.clean(r.place()), m.ago(r), "",
 	)
 	out := row{cells: cells, paint: paint(rank(r.key.verdict))}
 	if r.isOther {
@@ -129,7 +129,7 @@ func (m *DropSums) row(r *dropRow, o *Options, g *signs) row {
 		return out
 	}
 	cells[4].short = shortSymbol(cells[4].text)
-	cells[5] = r.flow(g)
+	cells[5], cells[6] = r.flow(g), r.owner(g)
 	if o.Why != nil {
 		cells[10].text = g.clean(o.Why(r.latest))
 	}
@@ -222,15 +222,27 @@ func flowText(proto string, t tuple, arrow string, g *signs) string {
 
 // owner is "dnsmasq[812] +3": the latest process, and how many more of its
 // name there were.
-func (r *dropRow) owner(g *signs) string {
-	s := ownerName(&r.latest.Owner, g)
+func (r *dropRow) owner(g *signs) cell {
+	more := ""
 	switch n := len(r.pids) - 1; {
 	case r.morePIDs && n > 0:
-		s += " +>" + count(uint64(n))
+		more = " +>" + count(uint64(n))
 	case n > 0:
-		s += " +" + count(uint64(n))
+		more = " +" + count(uint64(n))
 	}
-	return s
+	return ownerCell(&r.latest.Owner, more, g)
+}
+
+// ownerCell gives up the end of the name before the number.
+func ownerCell(o *record.Owner, more string, g *signs) cell {
+	text := ownerName(o, g) + more
+	tail := strings.TrimPrefix(text, g.clean(o.Comm))
+	return cell{text: text, short: func(w int) string {
+		if room := w - width(tail); room > 3 {
+			return g.cutEnd(g.clean(o.Comm), room) + tail
+		}
+		return text
+	}}
 }
 
 func ownerName(o *record.Owner, g *signs) string {

@@ -357,6 +357,11 @@ func (r *flowRow) speed(epoch uint64, once bool) uint64 {
 	return 0
 }
 
+// quiet reports whether the row had no packet in the interval epoch.
+func (r *flowRow) quiet(epoch uint64) bool {
+	return r.epoch != epoch || r.recent.packets == 0 && r.recent.packetsIn == 0 && r.recent.packetsOut == 0 && r.recent.drops == 0
+}
+
 // rate is what the row's rates are made of.
 func (r *flowRow) rate(epoch uint64, once bool) *flowTally {
 	switch {

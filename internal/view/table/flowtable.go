@@ -3,6 +3,7 @@ package table
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,7 +16,12 @@ func (m *FlowSums) Lines(o Options) []string {
 	g := grid{columns: m.columns(), signs: o.signs(), colour: o.Colour, memory: o.memory, flat: true}
 	rows := m.all(o.Once)
 	foot := m.footer(&o, &g.signs)
-	n := len(rows)
+	shown := rows
+	if !o.Once && o.height == 0 {
+		// A log of blocks would repeat every flow there ever was.
+		shown = slices.DeleteFunc(slices.Clone(rows), func(r *flowRow) bool { return r.quiet(m.epoch) })
+	}
+	n := len(shown)
 	if o.Rows > 0 {
 		n = min(n, o.Rows)
 	}
@@ -23,7 +29,8 @@ func (m *FlowSums) Lines(o Options) []string {
 		// Heading, title, one line for "not shown", one for the cursor.
 		n = min(n, max(o.height-len(foot)-4, 1))
 	}
-	for _, r := range rows[:n] {
+	left := m.leftOut(rows, shown[:n], &o)
+	for _, r := range shown[:n] {
 		g.rows = append(g.rows, row{cells: m.cells(r, &o, &g.signs)})
 	}
 	title, blocks := g.lines(o.Width)
@@ -34,16 +41,36 @@ func (m *FlowSums) Lines(o Options) []string {
 	for _, block := range blocks {
 		lines = append(lines, block...)
 	}
-	if n < len(rows) {
-		var rest, total flowTally
-		for _, r := range rows[n:] {
+	if left != "" {
+		lines = append(lines, g.signs.cut(left, o.Width))
+	}
+	return append(lines, foot...)
+}
+
+// leftOut says what is in rows and not in shown.
+func (m *FlowSums) leftOut(rows, shown []*flowRow, o *Options) string {
+	if len(rows) == len(shown) {
+		return ""
+	}
+	seen := make(map[*flowRow]bool, len(shown))
+	for _, r := range shown {
+		seen[r] = true
+	}
+	var rest, total flowTally
+	quiet := true
+	for _, r := range rows {
+		if !seen[r] {
+			quiet = quiet && r.quiet(m.epoch)
 			rest.add(r.rate(m.epoch, o.Once))
 			total.add(&r.sum)
 		}
-		lines = append(lines, g.signs.cut(fmt.Sprintf("not shown: %s, %s, %s; %s", plural(uint64(len(rows)-n), "row"),
-			bitRate(rest.bytes, m.span(o.Once)), size(total.bytes), more(n, &o)), o.Width))
 	}
-	return append(lines, foot...)
+	how := more(len(shown), o)
+	if quiet && !o.Once {
+		how = "quiet in this interval"
+	}
+	return fmt.Sprintf("not shown: %s, %s, %s; %s", plural(uint64(len(rows)-len(shown)), "row"), bitRate(rest.bytes, m.span(o.Once)),
+		size(total.bytes), how)
 }
 
 func (m *FlowSums) columns() []column {
@@ -97,13 +124,14 @@ func (m *FlowSums) cells(r *flowRow, o *Options, g *signs) []cell {
 	cells := append([]cell{key}, plainCells(
 		bitRate(now.bytes, span), perSecond(now.packets, span),
 		bitRate(now.bytesIn, span), bitRate(now.bytesOut, span), size(s.bytes), someCount(s.drops))...)
-	var name, who, container, at string
+	var name, container, at string
+	var who cell
 	if !r.isOther {
-		name, who = g.clean(r.latest.Name), ownerName(&r.latest.Owner, g)
+		name, who = g.clean(r.latest.Name), ownerCell(&r.latest.Owner, "", g)
 		container, at = g.clean(containerName(&r.latest.Owner)), g.clean(place(&r.latest.Endpoints))
 	}
 	if m.by == byFlow {
-		return append(cells, plainCells(who, container, at, name, someCount(s.retransmits))...)
+		return append(append(cells, who), plainCells(container, at, name, someCount(s.retransmits))...)
 	}
 	if m.by != byPeer {
 		name = ""
@@ -116,22 +144,24 @@ func (m *FlowSums) keyCell(r *flowRow, g *signs) cell {
 	if l := &r.latest; !r.isOther && m.by == byFlow && (l.SrcAddr.IsValid() || l.DstAddr.IsValid()) {
 		return flowCell(l.Proto, tuple{l.SrcAddr, l.DstAddr, l.SrcPort, l.DstPort}, arrow(l, &r.sum, g), "", g)
 	}
-	return cell{text: g.clean(m.key(r, g))}
+	if !r.isOther && m.by == byProcess && r.latest.Known() {
+		container := g.clean(containerName(&r.latest.Owner))
+		return ownerCell(&r.latest.Owner, strings.TrimRight(" "+container, " "), g)
+	}
+	return cell{text: g.clean(m.key(r))}
 }
 
-// key is the name of a row that is no flow between two addresses, as yet not
-// clean.
-func (m *FlowSums) key(r *flowRow, g *signs) string {
+// key is the name of a row that is neither a flow between two addresses nor a
+// process, not yet clean.
+func (m *FlowSums) key(r *flowRow) string {
 	l := &r.latest
 	switch {
 	case r.isOther:
 		return "other (did not fit)"
 	case m.by == byInterface:
 		return place(&l.Endpoints)
-	case m.by == byProcess && !l.Known():
-		return "(no process)"
 	case m.by == byProcess:
-		return strings.TrimSpace(ownerName(&l.Owner, g) + " " + g.clean(containerName(&l.Owner)))
+		return "(no process)"
 	case m.by == byContainer:
 		return cmp.Or(r.key.container, "(no container)")
 	case m.by == byPeer && !r.key.tuple.dst.IsValid():

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -200,6 +201,7 @@ func TestUnits(t *testing.T) {
 	}{
 		{size(512), "512 B"}, {size(3_400_000), "3.4 MB"}, {bitRate(1_540_000, 1e9), "12.3 Mbit/s"}, {bitRate(0, 1e9), "0 bit/s"},
 		{bitRate(5, 0), "-"}, {perSecond(5, 0), "-"}, {perSecond(1, 1e11), "<0.1/s"}, {perSecond(33, 1e10), "3.3/s"},
+		{perSecond(1, 1000_080_000), "1/s"}, {lasting(1000_080_000), "1 s"}, {lasting(999_999_999), "1 s"}, {lasting(1_250e6), "1.2 s"},
 		{perSecond(0, 1e9), "0/s"}, {lasting(200e6), "0.2 s"}, {lasting(3e9), "3 s"}, {lasting(300e9), "5 min"},
 		{lasting(3 * 3600e9), "3 h"}, {lasting(72 * 3600e9), "3 d"}, {lasting(-5), "0 s"},
 	} {
@@ -216,7 +218,7 @@ func TestText(t *testing.T) {
 	}{
 		{uni.clean("naïve 日本"), "naïve 日本"},
 		{ascii.clean("naïve\t日本\U0001f4a9"), `na\u00efve\x09\u65e5\u672c\U0001f4a9`},
-		{uni.clean("\x00\x1b[2J\x7f\u009b\u202e\u200b\xc3"), `\x00\x1b[2J\x7f\u009b\u202e\u200b\xc3`},
+		{uni.clean("\x00\x1b[2J\x7f\u009b\u202e\u200b\xc3"), `\x00\x1b[2J\x7f\u009b\u202e\u200b�`}, {ascii.clean("\xc3"), `\ufffd`},
 		{uni.cutEnd("日本語です", 7), "日本語…"}, {uni.cutEnd("日本語です", 6), "日本…"}, {uni.cutEnd("abc", 3), "abc"},
 		{uni.cutEnd("abc", 0), ""}, {uni.cutEnd("abc", 1), "a"}, {ascii.cutEnd("abcdef", 4), "ab.."},
 		{uni.cutMiddle("udp_queue_rcv_one_skb", 12), "udp_que…_skb"}, {uni.cutMiddle("日本語日本語", 7), "日本…語"},
@@ -241,7 +243,7 @@ func FuzzText(f *testing.F) {
 		}
 		for _, g := range []signs{(&Options{Unicode: true}).signs(), (&Options{}).signs()} {
 			c := g.clean(s)
-			if !g.isClean(c) || g.clean(c) != c && len(c) <= maxText {
+			if !g.isClean(c) || g.clean(c) != c && utf8.RuneCountInString(c) <= maxText {
 				t.Errorf("%q is not clean: %q", s, c)
 			}
 			for _, cut := range []string{g.cutEnd(c, w), g.cutMiddle(c, w)} {

@@ -9,9 +9,9 @@ import (
 	"github.com/clipperhouse/displaywidth"
 )
 
-// maxText bounds a cell before it is fitted, in bytes: nothing that names a
+// maxText bounds a cell before it is fitted, in runes: nothing that names a
 // thing is longer, and a hostile name must not cost time on each redraw.
-const maxText = 512
+const maxText = 256
 
 // signs are the few marks that are drawn in Unicode where it is to be had.
 type signs struct {
@@ -27,12 +27,19 @@ func (o *Options) signs() signs {
 }
 
 // clean makes s harmless and visible: what does not print (terminal escapes,
-// control characters, bidirectional overrides, bytes that are not UTF-8)
-// becomes \x1b or \u202e. Without Unicode all that is not ASCII does. What is
-// longer than any name is cut.
+// control characters, bidirectional overrides) becomes \x1b or \u202e, a byte
+// that is not UTF-8 becomes U+FFFD, as in JSON and recordings. Without Unicode
+// all that is not ASCII is spelled out. What is longer than any name is cut.
 func (g *signs) clean(s string) string {
 	if len(s) > maxText {
-		s = strings.ToValidUTF8(s[:maxText], "")
+		n := 0
+		for i := range s {
+			if n == maxText {
+				s = s[:i]
+				break
+			}
+			n++
+		}
 	}
 	return g.escape(s)
 }
@@ -43,30 +50,28 @@ func (g *signs) escape(s string) string {
 		return s
 	}
 	var b strings.Builder
-	for len(s) > 0 {
-		r, size := utf8.DecodeRuneInString(s)
+	for _, r := range s {
 		switch {
-		case r == utf8.RuneError && size == 1, !g.shown(r) && r < 0x80:
-			fmt.Fprintf(&b, `\x%02x`, s[0])
 		case g.shown(r):
 			b.WriteRune(r)
+		case r < 0x80:
+			fmt.Fprintf(&b, `\x%02x`, r)
 		case r > 0xffff:
 			fmt.Fprintf(&b, `\U%08x`, r)
 		default:
 			fmt.Fprintf(&b, `\u%04x`, r)
 		}
-		s = s[size:]
 	}
 	return b.String()
 }
 
 func (g *signs) isClean(s string) bool {
 	for _, r := range s {
-		if r == utf8.RuneError || !g.shown(r) {
+		if !g.shown(r) {
 			return false
 		}
 	}
-	return true
+	return utf8.ValidString(s)
 }
 
 func (g *signs) shown(r rune) bool {

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"math"
 	"strconv"
 	"time"
 )
@@ -16,7 +17,7 @@ func scale(x float64) (digits, prefix string) {
 		i++
 	}
 	decimals := 0
-	if x < 99.95 && (i > 0 || (x < 9.95 && x != float64(int(x)))) {
+	if tenths := math.Round(x * 10); x < 99.95 && (i > 0 || (x < 9.95 && math.Mod(tenths, 10) != 0)) {
 		decimals = 1
 	}
 	prefix = prefixes[i : i+1]
@@ -65,10 +66,10 @@ func lasting(d time.Duration) string {
 	switch {
 	case d < 0:
 		return "0 s"
-	case d < 10*time.Second && d%time.Second != 0:
+	case d < 10*time.Second && d.Round(100*time.Millisecond)%time.Second != 0:
 		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
 	case d < 2*time.Minute:
-		return strconv.Itoa(int(d.Seconds())) + " s"
+		return strconv.Itoa(int(d.Round(time.Second).Seconds())) + " s"
 	case d < 2*time.Hour:
 		return strconv.Itoa(int(d.Minutes())) + " min"
 	case d < 48*time.Hour:
