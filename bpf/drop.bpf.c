@@ -11,7 +11,6 @@
 #include "lib/owner.h"
 #include "lib/skb.h"
 #include "lib/filter.h"
-#include "lib/tunnel.h"
 
 /* Which argument of kfree_skb is what on this kernel; 0 if it has none. */
 const volatile __u32 location_arg = 1;
@@ -77,7 +76,7 @@ struct {
 	__uint(max_entries, 1 << 20);
 } drop_samples SEC(".maps");
 
-static __always_inline int dropped(void *ctx, struct sk_buff *skb, __u64 location, __u32 reason,
+static __always_inline int dropped(__u64 *ctx, struct sk_buff *skb, __u64 location, __u32 reason,
 				   struct sock *rx_sk, const bool btf);
 
 /*
@@ -238,13 +237,13 @@ struct drop {
  * Sends one drop to Go, with the head of the packet and, if asked for, the
  * stack. The record is written in place: it is too large for the stack.
  */
-static __always_inline void sample(void *ctx, const struct drop *d, const struct drop_count *n,
-				   struct sock *sk, const bool btf)
+static __always_inline void sample(__u64 *ctx, const struct sk_buff *skb, const struct drop *d,
+				   const struct drop_count *n, const bool btf)
 {
 	__u32 start = d->view.network - d->link;
 	__u32 size = d->view.tail > start ? d->view.tail - start : 0;
 	struct drop_event *e;
-	struct cursor c;
+	struct sock *sk;
 	long frames;
 
 	e = bpf_ringbuf_reserve(&drop_samples,
@@ -262,15 +261,16 @@ static __always_inline void sample(void *ctx, const struct drop *d, const struct
 	e->packets = d->wire.packets;
 	e->bytes = d->wire.bytes;
 	e->tcp_flags = d->packet.tcp_flags;
+	e->eth_proto = be16(d->view.protocol);
 	e->has_link = d->link != 0;
 	e->l3 = d->link;
+	sk = (struct sock *)arg(ctx, rx_sk_arg);
+	if (!sk)
+		sk = LOAD(btf, skb, sk);
 	if (sk && d->key.sk_state) {
 		e->sk_rcvbuf = LOAD(btf, sk, sk_rcvbuf);
 		e->sk_rmem = LOAD(btf, sk, sk_backlog.rmem_alloc.counter);
 	}
-	c.data = (void *)(d->view.head + d->view.network);
-	c.len = d->view.tail > d->view.network ? d->view.tail - d->view.network : 0;
-	parse_inner(&c, &d->packet, &d->key.tuple, &e->inner);
 	if (size > PACKET_LEN)
 		size = PACKET_LEN;
 	if (size && !bpf_probe_read_kernel(e->packet, size, (void *)(d->view.head + start)))
@@ -299,8 +299,12 @@ static __always_inline bool take_token(void)
 	return true;
 }
 
-static __always_inline void count_drop(void *ctx, struct drop *d, struct sock *sk,
-				       struct sock *rx_sk, const bool btf)
+/*
+ * The sockets are loaded again where they are needed: kept, each that may be
+ * NULL would double the paths that the verifier walks.
+ */
+static __always_inline void count_drop(__u64 *ctx, struct sk_buff *skb, struct drop *d,
+				       const bool btf)
 {
 	__u32 gen = generation & 1;
 	__u32 index = cache_index(0, gen, drop_slot_of(&d->key));
@@ -318,9 +322,9 @@ static __always_inline void count_drop(void *ctx, struct drop *d, struct sock *s
 		slot->key = d->key;
 		slot->count.first = exact_now();
 		if (btf) {
-			owner = owner_of(rx_sk);
+			owner = owner_of((struct sock *)arg(ctx, rx_sk_arg));
 			if (!owner)
-				owner = owner_of(sk);
+				owner = owner_of(skb->sk);
 			if (owner) {
 				slot->count.owner_start = owner->start;
 				slot->count.pid = owner->pid;
@@ -333,10 +337,10 @@ static __always_inline void count_drop(void *ctx, struct drop *d, struct sock *s
 	slot->count.last = bpf_jiffies64();
 	slot->count.tcp_flags |= d->packet.tcp_flags;
 	if (take_token())
-		sample(ctx, d, &slot->count, rx_sk ? rx_sk : sk, btf);
+		sample(ctx, skb, d, &slot->count, btf);
 }
 
-static __always_inline int dropped(void *ctx, struct sk_buff *skb, __u64 location, __u32 reason,
+static __always_inline int dropped(__u64 *ctx, struct sk_buff *skb, __u64 location, __u32 reason,
 				   struct sock *rx_sk, const bool btf)
 {
 	struct sock *sk = LOAD(btf, skb, sk), *of = rx_sk ? rx_sk : sk;
@@ -378,7 +382,7 @@ static __always_inline int dropped(void *ctx, struct sk_buff *skb, __u64 locatio
 		d.link + d.packet.payload);
 	if (tag)
 		d.wire.bytes += 4 * d.wire.packets;
-	count_drop(ctx, &d, sk, rx_sk, btf);
+	count_drop(ctx, skb, &d, btf);
 	return 0;
 }
 

@@ -205,24 +205,34 @@ static __always_inline void count_flow(const struct flow_key *key, const struct 
 	}
 }
 
-/* Headers that each segment repeats; p describes the outermost ones. */
+/*
+ * The headers of a tunnelled packet that each of its segments repeats, from
+ * the link header on. A function of its own, as walk_ext() is.
+ */
+static __noinline __u32 tunnel_header(const void *head, __u32 end, __u32 mac, __u32 inner)
+{
+	__u8 doff[2] __attribute__((aligned(4))) = {};
+	__u32 type = LOAD_AS(struct skb_shared_info, head + end, gso_type);
+
+	if (!(type & (SKB_GSO_TCPV4 | SKB_GSO_TCPV6)))
+		return inner - mac + 8;
+	if (read_kernel(doff, 2, head + inner + 12))
+		count_error(SITE_READ, 1);
+	return inner - mac + (doff[0] >> 4) * 4;
+}
+
+/* The headers that each segment of a packet repeats; p has the outermost. */
 static __always_inline __u32 segment_header(const struct sk_buff *skb, const struct view *v,
 					    const struct packet *p, __u32 link, const bool btf)
 {
-	__u32 inner, type;
-	__u8 doff[2] = {};
+	__u32 inner;
 
-	if (!(btf ? skb->encapsulation : BPF_CORE_READ_BITFIELD_PROBED(skb, encapsulation)))
-		return link + p->payload;
-	inner = LOAD(btf, skb, inner_transport_header);
-	if (v->mac == MAC_UNSET || inner <= v->mac)
-		return link + p->payload;
-	type = LOAD_AS(struct skb_shared_info, v->head + v->end, gso_type);
-	if (!(type & (SKB_GSO_TCPV4 | SKB_GSO_TCPV6)))
-		return inner - v->mac + 8;
-	if (read_kernel(doff, 2, (void *)(v->head + inner + 12)))
-		count_error(SITE_READ, 1);
-	return inner - v->mac + (doff[0] >> 4) * 4;
+	if (btf ? skb->encapsulation : BPF_CORE_READ_BITFIELD_PROBED(skb, encapsulation)) {
+		inner = LOAD(btf, skb, inner_transport_header);
+		if (v->mac != MAC_UNSET && inner > v->mac)
+			return tunnel_header((void *)v->head, v->end, v->mac, inner);
+	}
+	return link + p->payload;
 }
 
 static __always_inline int observe(struct sk_buff *skb, struct net_device *dev, __u32 hook,

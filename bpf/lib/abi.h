@@ -147,7 +147,6 @@ _Static_assert(sizeof(struct drop_slot) == 120, "drop_slot");
 /* One dropped buffer. The stack, if asked for, follows the struct. */
 struct drop_event {
 	struct drop_key key;
-	struct tuple inner; /* of a tunnel; eth_proto 0 if there is none */
 	__u64 time;	    /* CLOCK_MONOTONIC ns */
 	__u64 owner_start;
 	__u32 pid;
@@ -158,13 +157,14 @@ struct drop_event {
 	__s32 sk_rmem;   /* bytes in it */
 	__u16 packet_len; /* valid bytes of packet */
 	__u16 l3;	  /* where in it the network header is */
+	__u16 eth_proto;	 /* of what is there: a VLAN tag may come first */
 	__u8 tcp_flags;
 	__u8 has_link; /* packet begins with a link header */
 	__u8 frames;   /* of the stack that follows */
-	__u8 pad[9];
+	__u8 pad[7];
 	__u8 packet[PACKET_LEN];
 };
-_Static_assert(sizeof(struct drop_event) == 288, "drop_event");
+_Static_assert(sizeof(struct drop_event) == 248, "drop_event");
 
 /* What a program could not keep, by place; an index into the errors map. */
 enum site {

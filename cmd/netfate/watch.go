@@ -148,12 +148,12 @@ func (w *watch) run(ctx context.Context, what string, outputs []agent.Output) er
 	if w.read != "" {
 		return w.replay(ctx, outputs)
 	}
-	if w.duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, w.duration)
-		defer cancel()
-	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	return agent.Run(ctx, w.cfg, outputs, func(lacks []string) {
+		if w.duration > 0 {
+			time.AfterFunc(w.duration, cancel) // counted from here, not from the start of the program
+		}
 		where := "all network namespaces"
 		if w.netns != "" {
 			where = "namespace " + w.netns

@@ -217,10 +217,10 @@ func (l *live) rollSamples(b *record.Batch) {
 		r.Sample = true
 		r.Packets, r.Bytes, r.Buffers, r.Length = uint64(e.Packets), uint64(e.Bytes), 1, e.Length
 		r.TCPFlags = decode.TCPFlags(e.TCPFlags)
-		if e.Inner.EthProto != 0 {
-			r.InnerProto = e.Inner.Protocol()
-			r.InnerSrcAddr, r.InnerDstAddr = e.Inner.SrcAddr(), e.Inner.DstAddr()
-			r.InnerSrcPort, r.InnerDstPort = e.Inner.Ports()
+		if inner, ok := decode.Inner(e); ok {
+			r.InnerProto = inner.Protocol()
+			r.InnerSrcAddr, r.InnerDstAddr = inner.SrcAddr(), inner.DstAddr()
+			r.InnerSrcPort, r.InnerDstPort = inner.Ports()
 		}
 		r.Packet = append([]byte(nil), e.Packet[:e.PacketLen]...)
 		for _, addr := range l.samples[i].stack {

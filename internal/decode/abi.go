@@ -126,7 +126,6 @@ type DropCount struct {
 // DropEvent is one dropped buffer.
 type DropEvent struct {
 	Key        DropKey
-	Inner      Tuple // of a tunnel; EthProto 0 if there is none
 	Time       uint64
 	OwnerStart uint64
 	PID        uint32
@@ -137,10 +136,11 @@ type DropEvent struct {
 	RMem       int32
 	PacketLen  uint16
 	L3         uint16
+	EthProto   uint16
 	TCPFlags   uint8
 	HasLink    uint8
 	Frames     uint8
-	_          [9]uint8
+	_          [7]uint8
 	Packet     [PacketLen]byte
 }
 

@@ -32,7 +32,7 @@ func Event(b []byte, e *DropEvent, stack []uint64) ([]uint64, error) {
 	return stack, nil
 }
 
-const eventLen = 160 + PacketLen
+const eventLen = 120 + PacketLen
 
 // Socket reads the next row of the socket iterator's output and returns what
 // follows it.
