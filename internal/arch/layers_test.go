@@ -14,6 +14,7 @@ const (
 	nouns    = iota // what everybody speaks of
 	facts           // what one thing says by itself
 	shared          // what parts of one kind have in common
+	gear            // what the parts are driven by
 	parts           // what reads the kernel, and what writes results
 	wiring          // the one list of everything
 	programs        // main packages and the tests that drive them
@@ -50,10 +51,14 @@ func house() []place {
 		{dir: "internal/hook", level: shared, ebpf: all},
 		{dir: "internal/counting", level: shared, ebpf: all},
 
+		{dir: "internal/counting", level: facts, ebpf: all},
+
+		{dir: "internal/hook", level: gear, ebpf: all},
+
 		{dir: "internal/sensor/*", level: parts, ebpf: all},
 		{dir: "internal/loader", level: parts, ebpf: all},
 		{dir: "internal/enrich/*", level: parts},
-		{dir: "internal/evidence", level: parts},
+		{dir: "internal/evidence", level: gear},
 		{dir: "internal/ledger", level: parts},
 		{dir: "internal/recording", level: parts},
 		{dir: "internal/history", level: parts},
@@ -67,6 +72,8 @@ func house() []place {
 		{dir: "cmd/netfate", level: programs},
 		{dir: "internal/arch", level: programs},
 		{dir: "tools/*", level: programs, ebpf: []string{"btf"}},
+		{dir: "test/parse", level: programs, testing: true},
+		{dir: "test/sensor", level: programs, ebpf: all, testing: true},
 		{dir: "test/netlab", level: nouns, ebpf: all, testing: true},
 		{dir: "test/scenario", level: programs, ebpf: all, testing: true},
 		{dir: "test/scenario/*", level: programs, ebpf: all},
