@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -246,10 +247,12 @@ func (n *Names) host(device uint64) (file string, inode uint32) {
 			return file, inode
 		}
 	}
+	runtime.LockOSThread() // both files are the thread's
+	defer runtime.UnlockOSThread()
 	if _, err := os.Stat(n.cfg.Proc + "/sys/net/core/netdev_max_backlog"); err != nil {
 		return "", 0
 	}
-	file = n.cfg.Proc + "/self/ns/net"
+	file = n.cfg.Proc + "/thread-self/ns/net"
 	return file, inodeOf(file, device)
 }
 
