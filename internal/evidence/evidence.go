@@ -4,8 +4,8 @@
 // changes nothing.
 //
 // Which facts matter for which drop reason is not decided here: the caller
-// asks by key (see [Known]). The package knows no verdict and no output; it
-// stands beside the enrichers and is imported by views and commands.
+// asks by key (see [Known]). The package knows no verdict and no output, and
+// imports no other of ours; views and commands import it.
 package evidence
 
 import (

@@ -215,22 +215,26 @@ func conntrackFacts(*collector) ([]Fact, error) {
 		f.Note = "more than nine tenths full"
 	}
 	facts := []Fact{f}
-	text, err := netFile("stat/nf_conntrack")
-	if err != nil {
-		return facts, nil // not built in everywhere; the count says most
+	if text, err := netFile("stat/nf_conntrack"); err == nil { // not built in everywhere
+		facts = append(facts, conntrackRefusals(text)...)
 	}
+	return facts, nil
+}
+
+func conntrackRefusals(text string) []Fact {
 	sums := sumColumns(text)
+	var facts []Fact
 	for _, s := range []struct{ column, note string }{
 		{"drop", "packets dropped because no entry could be made"},
 		{"early_drop", "entries thrown out early to make room"},
 		{"insert_failed", "entries that clashed with another, common in DNS"},
 		{"invalid", "packets that fit no connection; a rule may drop them"},
 	} {
-		if n, ok := sums[s.column]; ok && n > 0 {
+		if n := sums[s.column]; n > 0 {
 			facts = append(facts, Fact{Name: "conntrack " + s.column, Value: fmt.Sprint(n), Note: s.note})
 		}
 	}
-	return facts, nil
+	return facts
 }
 
 // sumColumns adds up a table of hexadecimal numbers, a line a CPU, by the names

@@ -200,8 +200,8 @@ func listenFacts(c *collector) ([]Fact, error) {
 		}
 	}
 	var facts []Fact
-	for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		found, err := c.diagRequest(netip.AddrPortFrom(any, c.Dst.Port()), netip.AddrPort{}, true, states)
+	for _, wildcard := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		found, err := c.diagRequest(netip.AddrPortFrom(wildcard, c.Dst.Port()), netip.AddrPort{}, true, states)
 		if err != nil {
 			return facts, fmt.Errorf("ask sock_diag: %w", err)
 		}

@@ -197,8 +197,29 @@ var otherKernels = []string{
 	"MACVLAN_BROADCAST_BACKLOG", "IPVLAN_MULTICAST_BACKLOG", "SKB_CONSUMED", "SKB_NOT_DROPPED_YET",
 }
 
+// otherNames are the names that 7.2 gives in two subsystems, from its BTF.
+var otherNames = map[string][]string{
+	"qdisc": {
+		"QDISC_DROP_UNSPEC", "QDISC_DROP_GENERIC", "QDISC_DROP_OVERLIMIT", "QDISC_DROP_CONGESTED", "QDISC_DROP_MAXFLOWS",
+		"QDISC_DROP_FLOOD_PROTECTION", "QDISC_DROP_BAND_LIMIT", "QDISC_DROP_HORIZON_LIMIT", "QDISC_DROP_FLOW_LIMIT",
+		"QDISC_DROP_L4S_STEP_NON_ECN",
+	},
+	"openvswitch": {
+		"OVS_DROP_LAST_ACTION", "OVS_DROP_ACTION_ERROR", "OVS_DROP_EXPLICIT", "OVS_DROP_EXPLICIT_WITH_ERROR", "OVS_DROP_METER",
+		"OVS_DROP_RECURSION_LIMIT", "OVS_DROP_DEFERRED_LIMIT", "OVS_DROP_FRAG_L2_TOO_LONG", "OVS_DROP_FRAG_INVALID_PROTO",
+		"OVS_DROP_CONNTRACK", "OVS_DROP_IP_TTL",
+	},
+}
+
 func TestOtherKernels(t *testing.T) {
 	b := newBook(t)
+	for subsystem, names := range otherNames {
+		for _, name := range names {
+			if j := b.Judge(Case{Subsystem: subsystem, Reason: name}); j.Rule != name {
+				t.Errorf("%s: got the rule %s, want one of its own", name, j.Rule)
+			}
+		}
+	}
 	for _, name := range otherKernels {
 		if j := b.Judge(Case{Reason: name}); j.Rule == "unknown" {
 			t.Errorf("%s: no rule", name)

@@ -277,14 +277,18 @@ func (p *page) pair(name string, column int, text string) {
 	}
 }
 
-// places prints the exceptions. Of a long list of places the first few do.
+// places prints the exceptions, each with the verdict first and where it holds
+// below. Of a long list of places the first few do.
 func (p *page) places(rules []verdict.PlaceRule) {
 	for _, r := range rules {
 		const few = 4
 		if more := len(r.Places) - few; more > 1 {
 			r.Places = append(slices.Clone(r.Places[:few]), fmt.Sprintf("and %d more", more))
 		}
-		p.item(fmt.Sprintf("%s: %s: %s", r.Where(), r.Verdict, r.Why))
+		p.item(string(r.Verdict) + ": " + r.Why)
+		for _, l := range wrapped(harmless(r.Where()), p.width-6) {
+			p.line("      " + p.paint("2", l))
+		}
 	}
 }
 
