@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -66,16 +67,30 @@ func (n *NetNS) Datagrams(to string, count, size int) *net.UDPConn {
 	return conn
 }
 
-// ListenTCP opens a listener in the namespace.
+// ListenTCP opens a listener in the namespace, of plain TCP.
 func (n *NetNS) ListenTCP(addr string) *net.TCPListener {
 	n.tb.Helper()
-	var listener *net.TCPListener
+	return n.listen(addr, false)
+}
+
+// ListenMPTCP opens a listener as Go's net package does unless told otherwise:
+// of multipath TCP, so that the TCP socket that listens is made by the kernel.
+func (n *NetNS) ListenMPTCP(addr string) *net.TCPListener {
+	n.tb.Helper()
+	return n.listen(addr, true)
+}
+
+func (n *NetNS) listen(addr string, multipath bool) *net.TCPListener {
+	n.tb.Helper()
+	config := net.ListenConfig{}
+	config.SetMultipathTCP(multipath)
+	var listener net.Listener
 	n.Do(func() (err error) {
-		listener, err = net.ListenTCP(family("tcp", addr), net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr)))
+		listener, err = config.Listen(context.Background(), family("tcp", addr), addr)
 		return err
 	})
 	n.tb.Cleanup(func() { listener.Close() })
-	return listener
+	return listener.(*net.TCPListener)
 }
 
 // TryDialTCP connects from the namespace within the time given.

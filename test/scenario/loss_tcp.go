@@ -38,6 +38,22 @@ func tcpLosses() []Recipe {
 			f.TCPOptions = p.stamp(p.time - 50_000)
 			return p.tell(3, f)
 		}),
+		{
+			// The kernel makes the TCP socket of such a listener, and no process
+			// does: the owner has to be found all the same.
+			Name: "mptcp_listener", Reasons: []string{"TCP_INVALID_SEQUENCE"}, Verdict: record.Invalid,
+			Proto: "tcp", Src: "10.0.0.1:4000", Dst: "10.0.0.2:9000", Direction: record.In, Owner: Self,
+			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
+				host, tap := wired(l)
+				return host, func() int {
+					p := establish(host, tap, host.ListenMPTCP("10.0.0.2:9000"), false)
+					p.data([]byte("hello"))
+					f := p.segment(netlab.ACK, []byte("far ahead"))
+					f.Seq += 1 << 30
+					return p.tell(3, f)
+				}
+			},
+		},
 		onConnection("tcp_checksum", "TCP_CSUM", record.Invalid, false, func(p *peer) int {
 			b := p.tap.Address(p.segment(netlab.ACK, []byte("flipped"))).Bytes()
 			b[netlab.TransportAt(b)+16] ^= 0xff
@@ -97,7 +113,7 @@ func onConnection(name, reason string, verdict record.Verdict, timestamps bool, 
 		Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 			host, tap := wired(l)
 			return host, func() int {
-				p := establish(host, tap, timestamps)
+				p := establish(host, tap, host.ListenTCP("10.0.0.2:9000"), timestamps)
 				p.data([]byte("hello"))
 				return step(p)
 			}

@@ -19,13 +19,12 @@ type peer struct {
 	echo uint32       // the host's last timestamp
 }
 
-// establish listens on port 9000 of the host, and connects the peer to it.
-func establish(host *netlab.NetNS, tap *netlab.Tap, timestamps bool) *peer {
+// establish connects a peer to a listener on the host's port 9000.
+func establish(host *netlab.NetNS, tap *netlab.Tap, listener *net.TCPListener, timestamps bool) *peer {
 	p := &peer{host: host, tap: tap, seq: 1000}
 	if timestamps {
 		p.time = 100_000
 	}
-	listener := host.ListenTCP("10.0.0.2:9000")
 	p.send(netlab.SYN, nil)
 	p.seq++
 	p.expect("SYN-ACK", netlab.SYN|netlab.ACK)
