@@ -14,6 +14,7 @@ import (
 // slice; code is not changed.
 //
 // The C side must keep the compiler from using what it knows of the placeholder's body; docs/filter.md has the form.
+// Install refuses a placeholder that clang has stripped of its result: its callers would go on without asking.
 func Install(prog *ebpf.ProgramSpec, symbol string, code asm.Instructions) error {
 	if len(code) == 0 {
 		return fmt.Errorf("install filter in %s: no code", prog.Name)
@@ -33,6 +34,10 @@ func Install(prog *ebpf.ProgramSpec, symbol string, code asm.Instructions) error
 	if start < 0 {
 		return fmt.Errorf("install filter in %s: it has no subprogram %s", prog.Name, symbol)
 	}
+	if !setsResult(prog.Instructions[start:end]) {
+		return fmt.Errorf("install filter in %s: clang has dropped the result of %s and its callers do not look at it; "+
+			"return a value that comes out of asm volatile, see docs/filter.md", prog.Name, symbol)
+	}
 	old := &prog.Instructions[start]
 	first := code[0].WithSymbol(symbol)
 	if fn := btf.FuncMetadata(old); fn != nil {
@@ -49,4 +54,20 @@ func Install(prog *ebpf.ProgramSpec, symbol string, code asm.Instructions) error
 	out = append(out, prog.Instructions[end:]...)
 	prog.Instructions = out
 	return nil
+}
+
+// setsResult tells whether a function puts something into R0. Clang leaves that out of a static function where it knows
+// the result to be a constant and has told the callers.
+func setsResult(insns asm.Instructions) bool {
+	for _, ins := range insns {
+		switch class := ins.OpCode.Class(); {
+		case class.IsALU() || class.IsLoad():
+			if ins.Dst == asm.R0 {
+				return true
+			}
+		case ins.IsBuiltinCall() || ins.IsFunctionCall():
+			return true
+		}
+	}
+	return false
 }
