@@ -97,6 +97,8 @@ func settingNote(name string, value int) string {
 		return choice("off: such packets are not logged", "on: see dmesg for addresses and MAC")
 	case "drop_unicast_in_l2_multicast":
 		return choice("off: such packets pass", "on: unicast in a broadcast frame is dropped")
+	case "bc_forwarding":
+		return choice("off: broadcasts to other networks are dropped", "on, if it is on for all, too: they are forwarded")
 	case "disable_ipv6":
 		return choice("IPv6 is on", "IPv6 is off: every IPv6 packet here is dropped")
 	case "icmp_echo_ignore_broadcasts":
