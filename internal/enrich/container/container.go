@@ -286,7 +286,7 @@ func (c *Cgroups) walk(ctx context.Context, mount string, ids []uint64) (map[uin
 		}
 		info, err := d.Info()
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // removed meanwhile, so it is not the one
 		}
 		st, ok := info.Sys().(*syscall.Stat_t)
 		if !ok {

@@ -32,7 +32,7 @@ func (c *Cgroups) Find(ctx context.Context, spec string) ([]uint64, error) {
 	containers := map[string]bool{}
 	err = filepath.WalkDir(h.Unified, func(dir string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
-			return nil // a cgroup removed meanwhile, or a control file
+			return nil //nolint:nilerr // a cgroup removed meanwhile, or a control file
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -44,7 +44,7 @@ func (c *Cgroups) Find(ctx context.Context, spec string) ([]uint64, error) {
 		}
 		info, err := d.Info()
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // removed meanwhile
 		}
 		if st, ok := info.Sys().(*syscall.Stat_t); ok {
 			ids = append(ids, st.Ino)
