@@ -159,7 +159,7 @@ func (c *Cgroups) Refresh(ctx context.Context) error {
 	}
 	mount := c.cfg.Mount
 	if mount == "" {
-		h, err := FindHierarchies("/proc/self/mountinfo")
+		h, err := ownHierarchies()
 		if err != nil {
 			return err
 		}
@@ -313,15 +313,11 @@ type Hierarchies struct {
 	Legacy bool
 }
 
-// FindHierarchies reads a mountinfo file (proc_pid_mountinfo(5)).
+// FindHierarchies reads the text of a mountinfo file (proc_pid_mountinfo(5));
+// it errs on a line of more than 1 MiB.
 func FindHierarchies(mountinfo string) (Hierarchies, error) {
 	var h Hierarchies
-	f, err := os.Open(mountinfo)
-	if err != nil {
-		return h, fmt.Errorf("find cgroup mounts: %w", err)
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
+	lines := bufio.NewScanner(strings.NewReader(mountinfo))
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		before, after, ok := strings.Cut(lines.Text(), " - ")
@@ -340,9 +336,18 @@ func FindHierarchies(mountinfo string) (Hierarchies, error) {
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return h, fmt.Errorf("read %s: %w", mountinfo, err)
+		return h, fmt.Errorf("read mountinfo: %w", err)
 	}
 	return h, nil
+}
+
+// ownHierarchies tells which hierarchies netfate itself sees.
+func ownHierarchies() (Hierarchies, error) {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return Hierarchies{}, fmt.Errorf("find cgroup mounts: %w", err)
+	}
+	return FindHierarchies(string(text))
 }
 
 // unescapeOctal undoes mountinfo's \040 for a space and its like.

@@ -19,7 +19,7 @@ func makeCgroup(t *testing.T, name string) (id uint64, path string) {
 	if os.Getuid() != 0 {
 		t.Skip("making cgroups takes root")
 	}
-	h, err := FindHierarchies("/proc/self/mountinfo")
+	h, err := ownHierarchies()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestPathOfRealCgroup(t *testing.T) {
 		t.Fatalf("got %q, %v, want %q", got, ok, want)
 	}
 
-	h, err := FindHierarchies("/proc/self/mountinfo")
+	h, err := ownHierarchies()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestPathOfRealCgroup(t *testing.T) {
 
 func TestWalkFindsWhatHandlesFind(t *testing.T) {
 	id, want := makeCgroup(t, "walk")
-	h, err := FindHierarchies("/proc/self/mountinfo")
+	h, err := ownHierarchies()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,11 +160,7 @@ func TestFindHierarchies(t *testing.T) {
 		{"none", "22 1 254:1 / / rw - ext4 /dev/vda1 rw\nbroken\n", Hierarchies{}},
 	}
 	for _, tt := range tests {
-		file := filepath.Join(t.TempDir(), "mountinfo")
-		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		got, err := FindHierarchies(file)
+		got, err := FindHierarchies(tt.text)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,7 @@ const minPrefix = 4
 // cgroup2 hierarchy; it is for command lines, not for records. Its error
 // says what was tried.
 func (c *Cgroups) Find(ctx context.Context, spec string) ([]uint64, error) {
-	h, err := FindHierarchies("/proc/self/mountinfo")
+	h, err := ownHierarchies()
 	if err != nil {
 		return nil, err
 	}
