@@ -59,6 +59,9 @@ func TestJudge(t *testing.T) {
 	check(Case{Reason: "UNHANDLED_PROTO", Place: "__netif_receive_skb_core", Proto: "lldp"}, benign, "UNHANDLED_PROTO")
 	check(Case{Reason: "NO_TX_TARGET", Place: "br_flood", Proto: "icmpv6", Multicast: true}, benign, "NO_TX_TARGET/br_flood")
 	check(Case{Reason: "IPV6DISABLED", Place: "ip6_output", Proto: "icmpv6", Direction: record.Out, Multicast: true}, benign, "IPV6DISABLED")
+	check(Case{Reason: "QDISC_DROP", Place: "__dev_queue_xmit", Proto: "icmpv6", Multicast: true}, benign, "QDISC_DROP")
+	check(Case{Reason: "NOT_SPECIFIED", Place: "__dev_queue_xmit", Proto: "icmpv6", Multicast: true}, benign, "NOT_SPECIFIED/__dev_queue_xmit")
+	check(Case{Place: "__dev_queue_xmit", Proto: "icmpv6", Multicast: true}, benign, "NO_REASON/__dev_queue_xmit")
 	check(Case{Reason: "DEV_READY", Place: "enqueue_to_backlog"}, benign, "DEV_READY/enqueue_to_backlog")
 	check(Case{Reason: "CONSUMED"}, benign, "CONSUMED")
 
