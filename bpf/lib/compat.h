@@ -11,8 +11,9 @@
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
 /*
- * Copies n bytes, a constant. struct in6_addr serves as sixteen bytes that may
- * be read at any width: the verifier lets an array of integers be used so.
+ * Copies n bytes, a constant, in the widest loads there are. struct in6_addr
+ * serves as sixteen bytes that may be read at any width: the verifier lets an
+ * array of integers be used so. Each load has a guard, so few are better.
  */
 static __always_inline long read_kernel(void *dst, const __u32 n, const void *src)
 {
@@ -20,15 +21,23 @@ static __always_inline long read_kernel(void *dst, const __u32 n, const void *sr
 		return bpf_probe_read_kernel(dst, n, src);
 #pragma unroll
 	for (__u32 i = 0; i < n; i += 16) {
-		const void *word =
-			bpf_rdonly_cast(src + i, bpf_core_type_id_kernel(struct in6_addr));
+		const void *at = bpf_rdonly_cast(src + i, bpf_core_type_id_kernel(struct in6_addr));
 
 #pragma unroll
-		for (__u32 j = 0; j < 16; j += 4) {
-			if (i + j + 4 <= n)
-				*(__u32 *)(dst + i + j) = *(const volatile __u32 *)(word + j);
-			else if (i + j + 2 <= n)
-				*(__u16 *)(dst + i + j) = *(const volatile __u16 *)(word + j);
+		for (__u32 j = 0; j < 16 && i + j < n; j += 8) {
+			const __u32 left = n - i - j;
+			__u32 k = 0;
+
+			if (left >= 8) {
+				*(__u64 *)(dst + i + j) = *(const volatile __u64 *)(at + j);
+				continue;
+			}
+			if (left >= 4) {
+				*(__u32 *)(dst + i + j) = *(const volatile __u32 *)(at + j);
+				k = 4;
+			}
+			if (left - k >= 2)
+				*(__u16 *)(dst + i + j + k) = *(const volatile __u16 *)(at + j + k);
 		}
 	}
 	return 0;

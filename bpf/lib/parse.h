@@ -36,6 +36,7 @@
 #define IPPROTO_SCTP 132
 #define IPPROTO_MH 135
 
+#define IPV4_LEN 20 /* without options; the struct is padded for wide loads */
 #define MAX_VLAN 2
 #define MAX_EXT 8 /* IPv6 extension headers in a row; more is an attack */
 
@@ -83,7 +84,7 @@ struct ipv4_header {
 	__u16 check;
 	__u32 saddr;
 	__u32 daddr;
-};
+} __attribute__((aligned(8)));
 
 struct ipv6_header {
 	__u8 version_class;
@@ -109,7 +110,7 @@ struct l4_header {
 	__u16 d[3];
 	__u8 doff;
 	__u8 tcp_flags;
-} __attribute__((aligned(4)));
+} __attribute__((aligned(8)));
 
 static __always_inline void map_v4(__u8 *dst, __u32 addr)
 {
@@ -167,10 +168,10 @@ static __always_inline bool parse_v4(const struct cursor *c, struct packet *p, s
 	struct ipv4_header h;
 	__u32 ihl;
 
-	if (!read_at(c, p->l3, &h, sizeof(h)))
+	if (!read_at(c, p->l3, &h, IPV4_LEN))
 		return false;
 	ihl = (h.version_ihl & 15) * 4;
-	if (h.version_ihl >> 4 != 4 || ihl < sizeof(h))
+	if (h.version_ihl >> 4 != 4 || ihl < IPV4_LEN)
 		return false;
 	map_v4(t->saddr, h.saddr);
 	map_v4(t->daddr, h.daddr);
