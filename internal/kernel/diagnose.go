@@ -90,14 +90,11 @@ func diagnose(err error, doing string, s surroundings) error {
 	if explainVerifier(r) || explainMounts(r, s) {
 		return r
 	}
-	var known bool
-	switch {
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		known = explainPermission(r, s)
-	default:
-		known = explainErrno(r)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		explainPermission(r, s)
+		return r
 	}
-	if !known {
+	if !explainErrno(r) {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	return r
@@ -111,7 +108,7 @@ const (
 )
 
 // explainPermission tells the causes of EPERM apart, the likeliest first.
-func explainPermission(r *Refusal, s surroundings) bool {
+func explainPermission(r *Refusal, s surroundings) {
 	p := s.process()
 	var missing []string
 	for _, c := range []string{"CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"} {
@@ -122,7 +119,7 @@ func explainPermission(r *Refusal, s surroundings) bool {
 	if p.UserNamespace {
 		r.Cause = "this process is root only in a user namespace (a rootless container), which does not count for BPF"
 		r.Remedy = "run netfate as root of the host, outside of the container"
-		return true
+		return
 	}
 	if len(missing) > 0 {
 		r.Cause = "this process lacks " + list(missing)
@@ -130,32 +127,32 @@ func explainPermission(r *Refusal, s surroundings) bool {
 		if p.UID == 0 {
 			r.Remedy = remedyContainer
 		}
-		return true
+		return
 	}
 	if s.lockdown() == "confidentiality" {
 		r.Cause = "the kernel is locked down to confidentiality, which forbids programs that read kernel memory"
 		r.Remedy = "boot with lockdown=integrity or without lockdown (secure boot may imply it)"
-		return true
+		return
 	}
 	if limited, err := s.memlock(); err == nil && limited {
 		r.Cause = "this kernel charges BPF memory to RLIMIT_MEMLOCK, and the limit is too low"
 		r.Remedy = "run ulimit -l unlimited first, or set LimitMEMLOCK=infinity in the service"
-		return true
+		return
 	}
 	if errors.Is(s.tryBPF(), unix.EPERM) {
 		if p.Seccomp == "filter" {
 			r.Cause = "a seccomp filter refuses the bpf system call, as container runtimes do by default"
 			r.Remedy = "start the container with --security-opt seccomp=unconfined or --privileged"
-			return true
+			return
 		}
 		r.Cause = "the bpf system call is refused though this process has the capabilities: a security module's policy forbids it"
 		r.Remedy = "look for the denial in the kernel's log (dmesg, ausearch -m avc) and allow bpf for netfate"
-		return true
+		return
 	}
 	if !p.Has("CAP_SYS_ADMIN") {
 		r.Cause = "this process lacks CAP_SYS_ADMIN, which kernels ask for here besides CAP_BPF and CAP_PERFMON"
 		r.Remedy = "run netfate as root"
-		return true
+		return
 	}
 	r.Cause = "this kernel refuses it even to root, though other BPF works: its vendor left it out or forbids it"
 	r.Remedy = remedyDoctor
@@ -163,7 +160,6 @@ func explainPermission(r *Refusal, s surroundings) bool {
 		r.Cause += ", or it is locked down, which cannot be seen while securityfs is not mounted"
 		r.Remedy = "mount -t securityfs securityfs /sys/kernel/security to know; " + remedyDoctor
 	}
-	return true
 }
 
 // explainMounts finds errors that are those of a missing file system. The

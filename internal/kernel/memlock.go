@@ -10,11 +10,15 @@ import (
 
 // LiftMemlock raises RLIMIT_MEMLOCK of this process to its maximum if the
 // kernel charges BPF memory to it (before 5.11); elsewhere it changes nothing.
-// It is called before the first map is created.
+// It is called before the first map is created, and so is where a process
+// without privileges learns of it: the error is then a [Refusal].
 func LiftMemlock() error {
 	limited, err := memlockLimits()
-	if err != nil || !limited {
-		return nil // the maps will tell, and better
+	if err != nil {
+		return Diagnose(err, "create a map")
+	}
+	if !limited {
+		return nil
 	}
 	if err := setMemlock(unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}); err == nil {
 		return nil
