@@ -58,6 +58,7 @@ const refreshTime = 100 * time.Millisecond
 // refresh looks up what was asked for and not known. A name that cannot be had
 // is no error: the record shows the number.
 func (n *names) refresh(ctx context.Context) {
+	n.asked = 0
 	ctx, cancel := context.WithTimeout(ctx, refreshTime)
 	defer cancel()
 	// Each in turn: a namespace's path is what its interfaces are read by, and

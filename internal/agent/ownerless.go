@@ -21,7 +21,12 @@ type ownerless struct {
 	scanned time.Time
 	took    time.Duration
 	missed  bool // somebody asked for one that was not there
+	asked   int  // system calls in this interval
 }
+
+// maxAsked bounds the system calls of one interval, some 10 ms: a flood from
+// forged addresses has no owners to find.
+const maxAsked = 8192
 
 // scanShare bounds the time that scans take: one in this many.
 const scanShare = 100
@@ -35,9 +40,10 @@ func (n *names) Owner(p *table.Pair) (decode.OwnerRef, bool) {
 		return o, true
 	}
 	key := p.LocalBound()
-	if key.Port == 0 {
+	if key.Port == 0 || n.asked >= maxAsked {
 		return decode.OwnerRef{}, false
 	}
+	n.asked += 2
 	if o, ok := n.owners.Bound(key); ok {
 		return o, true
 	}
