@@ -105,16 +105,9 @@ func (c *collector) cgroupPrograms() []Fact {
 			path = rest
 		}
 	}
-	var dir *os.File
-	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
-		var fs unix.Statfs_t
-		if unix.Statfs(root, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
-			dir, err = os.Open(root + path)
-			break
-		}
-	}
-	if dir == nil {
-		return []Fact{{Name: "cgroup programs", Value: "not read: no cgroup of version 2 to look at"}}
+	dir, err := openCgroup(path)
+	if err != nil {
+		return []Fact{missing("", "cgroup programs", err)}
 	}
 	defer dir.Close()
 	var facts []Fact
@@ -129,6 +122,18 @@ func (c *collector) cgroupPrograms() []Fact {
 		facts = append(facts, programList(fmt.Sprintf("cgroup %s for process %d", way.name, c.PID), ids)...)
 	}
 	return facts
+}
+
+// openCgroup opens a directory of the cgroup v2 tree, where that is mounted:
+// on hybrid systems below the controllers of version 1.
+func openCgroup(path string) (*os.File, error) {
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		var fs unix.Statfs_t
+		if unix.Statfs(root, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
+			return os.Open(root + path)
+		}
+	}
+	return nil, errors.New("no cgroup tree of version 2 is mounted")
 }
 
 func programList(name string, ids []uint32) []Fact {
