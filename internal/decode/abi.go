@@ -62,8 +62,8 @@ type ProcessKey struct {
 // Process is what the kernel side knows of one.
 type Process struct {
 	Cgroup uint64 // id in the cgroup2 hierarchy
-	UID    uint32
 	Comm   [CommLen]byte
+	UID    uint32
 	_      uint32
 }
 
