@@ -15,7 +15,8 @@ import (
 // ParseJSON fills rec, a pointer to a record, from one JSON object as
 // [AppendJSON] or [AppendSparseJSON] writes it. Unknown members are ignored,
 // so that a newer recording can be read; a member of the wrong type is an
-// error. A member that is missing or null leaves its field alone.
+// error. A member that is null sets its field to zero; one that is missing
+// leaves it alone.
 func ParseJSON(data []byte, fields []Field, rec any) error {
 	// What we write ourselves is read in one pass; whatever else JSON allows
 	// (white space, other order, odd escapes), and every fault, takes the
@@ -30,7 +31,11 @@ func ParseJSON(data []byte, fields []Field, rec any) error {
 	for i := range fields {
 		f := &fields[i]
 		raw, ok := members[f.Name]
-		if !ok || string(raw) == "null" {
+		if !ok {
+			continue
+		}
+		if string(raw) == "null" {
+			f.value(rec).SetZero()
 			continue
 		}
 		if err := f.set(raw, rec); err != nil {
@@ -114,6 +119,7 @@ func parseOwn(data []byte, fields []Field, rec reflect.Value) bool {
 // parseOwn sets v from the value that data begins with and returns the rest.
 func (f *Field) parseOwn(data []byte, v reflect.Value) (rest []byte, ok bool) {
 	if rest, ok := bytes.CutPrefix(data, []byte("null")); ok {
+		v.SetZero()
 		return rest, true
 	}
 	switch f.kind {
@@ -147,8 +153,9 @@ func (f *Field) parseOwn(data []byte, v reflect.Value) (rest []byte, ok bool) {
 	case kindString:
 		v.SetString(string(text))
 	case kindTime:
+		// Parse takes a comma before the fraction as well, JSON does not.
 		t, err := time.Parse(timeLayout, string(text))
-		if err != nil {
+		if err != nil || bytes.IndexByte(text, ',') >= 0 {
 			return nil, false
 		}
 		*v.Addr().Interface().(*time.Time) = t

@@ -110,7 +110,7 @@ func (r *Reader) Next() (*record.Batch, error) {
 		if cut(err) {
 			r.note = fmt.Sprintf("the recording is cut off: its last whole batch is number %d, what came after is missing", r.read.Batches)
 			err = io.EOF
-		} else if err != io.EOF {
+		} else if !errors.Is(err, io.EOF) {
 			err = fmt.Errorf("read recording: after batch %d: %w", r.read.Batches, err)
 		}
 		r.err = err
@@ -252,7 +252,7 @@ func (r *Reader) line() ([]byte, error) {
 			return r.long[:len(r.long)-1], nil
 		case errors.Is(err, bufio.ErrBufferFull):
 			r.long = append(r.long, part...)
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil, errCut
 		default:
 			return nil, err

@@ -108,7 +108,7 @@ func readAll(data []byte) (batches []*record.Batch, note string, err error) {
 	defer r.Close()
 	for {
 		b, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return batches, r.Note(), nil
 		}
 		if err != nil {
@@ -403,6 +403,36 @@ func FuzzReader(f *testing.F) {
 		}
 		if d := cmp.Diff(kept, again, sameBatch); d != "" {
 			t.Fatalf("written again differs (-first +again):\n%s", d)
+		}
+	})
+}
+
+// ParseJSON has a fast way for what we write and a general one, which a
+// leading space forces: both must read the same.
+func FuzzParse(f *testing.F) {
+	fields := newKinds().drop
+	for _, s := range batch(0, 2).Samples {
+		s.Comm = "a\x1b\"\\\u202e\xff"
+		f.Add(record.AppendSparseJSON(nil, fields, &s))
+		f.Add(record.AppendJSON(nil, fields, &s, true))
+	}
+	f.Add([]byte(`{"time":"2026-03-14T03:00:00.5Z","stack":[],"sample":true,"uid":4294967296}`))
+	f.Add([]byte(`{"comm":"a","comm":null}`))
+	f.Add([]byte(`{"time":"2026-03-14T03:00:00,500000000Z"}`))
+	f.Add([]byte(`{}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var fast, general record.Drop
+		errFast := record.ParseJSON(data, fields, &fast)
+		errGeneral := record.ParseJSON(append([]byte{' '}, data...), fields, &general)
+		if (errFast == nil) != (errGeneral == nil) {
+			t.Fatalf("%q: got error %v, in the general way %v", data, errFast, errGeneral)
+		}
+		if errFast != nil {
+			return
+		}
+		got, want := record.AppendJSON(nil, fields, &fast, true), record.AppendJSON(nil, fields, &general, true)
+		if !bytes.Equal(got, want) {
+			t.Fatalf("%q: got\n%s\nin the general way\n%s", data, got, want)
 		}
 	})
 }

@@ -333,7 +333,7 @@ func (m *DropSums) footer(o *Options, g *signs, hidden tally, kinds uint64) []st
 		lines = append(lines, g.cut(since+"no packet was lost", o.Width))
 	} else {
 		parts[0] = since + plural(sum.packets, "packet") + " dropped (" + size(sum.bytes) + "): " + parts[0]
-		lines = append(lines, g.pack("", parts, g.dot, o.Width, maxBeneath)...)
+		lines = append(lines, g.pack("", parts, g.dot, o.Width)...)
 	}
 	if hidden.packets > 0 {
 		lines = append(lines, g.cut(hiddenNote(hidden.packets, kinds), o.Width))

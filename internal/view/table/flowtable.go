@@ -193,7 +193,7 @@ func (m *FlowSums) footer(o *Options, g *signs) []string {
 	if m.epoch == 0 {
 		return lines
 	}
-	add := func(parts ...string) { lines = append(lines, g.pack("", parts, "; ", o.Width, maxBeneath)...) }
+	add := func(parts ...string) { lines = append(lines, g.pack("", parts, "; ", o.Width)...) }
 	span := m.span(o.Once)
 	now, lately := &m.recent, m.recently
 	if o.Once {

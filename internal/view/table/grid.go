@@ -43,9 +43,6 @@ type row struct {
 	below []string // lines beneath, for stacks
 }
 
-// maxBeneath bounds the lines beneath a row.
-const maxBeneath = 2
-
 // grid is an aligned table. What does not fit moves to lines beneath each
 // row, or is left out; nothing ever wraps.
 type grid struct {
@@ -240,5 +237,5 @@ func (g *grid) beneath(r *row, widths []int, total int) []string {
 			parts = append(parts, c.label+s)
 		}
 	}
-	return g.signs.pack("    ", parts, g.signs.dot, total, maxBeneath)
+	return g.signs.pack("    ", parts, g.signs.dot, total)
 }

@@ -65,7 +65,7 @@ func (l *lostSums) lines(o *Options) []string {
 		if s[1] == "" {
 			s = s[:1]
 		}
-		for n, line := range g.pack("", s, ": ", o.Width, maxBeneath) {
+		for n, line := range g.pack("", s, ": ", o.Width) {
 			if n > 0 {
 				line = g.cut("   "+line, o.Width)
 			}

@@ -224,9 +224,9 @@ func TestText(t *testing.T) {
 		{uni.cutMiddle("udp_queue_rcv_one_skb", 12), "udp_que…_skb"}, {uni.cutMiddle("日本語日本語", 7), "日本…語"},
 		{uni.cutMiddle("abcdef", 1), "a"}, {ascii.cutMiddle("abcdefghij", 7), "abc..ij"},
 		{pad("日本", 6, true), "  日本"}, {pad("日本", 6, false), "日本  "}, {pad("abc", 2, false), "abc"},
-		{strings.Join(uni.pack("  ", []string{"aaa", "bbb", "ccc", "ddd"}, ", ", 10, 2), "|"), "  aaa, bbb|  ccc, ddd"},
-		{strings.Join(uni.pack("  ", []string{"aaa", "bbb", "ccc", "ddd"}, ", ", 7, 2), "|"), "  aaa|  bbb,…"},
-		{strings.Join(uni.pack("", nil, ", ", 10, 2), "|"), ""},
+		{strings.Join(uni.pack("  ", []string{"aaa", "bbb", "ccc", "ddd"}, ", ", 10), "|"), "  aaa, bbb|  ccc, ddd"},
+		{strings.Join(uni.pack("  ", []string{"aaa", "bbb", "ccc", "ddd"}, ", ", 7), "|"), "  aaa|  bbb,…"},
+		{strings.Join(uni.pack("", nil, ", ", 10), "|"), ""},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %s, want %s", strconv.Quote(c.got), strconv.Quote(c.want))

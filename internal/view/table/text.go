@@ -123,16 +123,19 @@ func (g *signs) cut(s string, w int) string {
 	return g.cutEnd(s, w)
 }
 
+// maxPacked bounds the lines that pack makes.
+const maxPacked = 2
+
 // pack joins parts to lines of at most w cells, breaking between parts only;
-// the last of at most limit lines is cut. A width of 0 makes one line.
-func (g *signs) pack(indent string, parts []string, sep string, w, limit int) []string {
+// the last of at most maxPacked lines is cut. A width of 0 makes one line.
+func (g *signs) pack(indent string, parts []string, sep string, w int) []string {
 	var lines []string
 	line := ""
 	for _, part := range parts {
 		switch {
 		case line == "":
 			line = indent + part
-		case w <= 0 || width(line)+width(sep)+width(part) <= w || len(lines) == limit-1:
+		case w <= 0 || width(line)+width(sep)+width(part) <= w || len(lines) == maxPacked-1:
 			line += sep + part
 		default:
 			lines = append(lines, g.cut(line, w))
