@@ -231,6 +231,7 @@ struct drop {
 	struct packet packet;
 	struct wire wire;
 	__u32 link; /* bytes of link header before the network header */
+	bool foreign; /* skb->sk is of another namespace: the sender's */
 };
 
 /*
@@ -266,7 +267,7 @@ static __always_inline void sample(__u64 *ctx, const struct sk_buff *skb, const 
 	e->l3 = d->link;
 	sk = (struct sock *)arg(ctx, rx_sk_arg);
 	if (!sk)
-		sk = LOAD(btf, skb, sk);
+		sk = LOAD(btf, skb, sk); /* sk_state tells whether it is the victim's */
 	if (sk && d->key.sk_state) {
 		e->sk_rcvbuf = LOAD(btf, sk, sk_rcvbuf);
 		e->sk_rmem = LOAD(btf, sk, sk_backlog.rmem_alloc.counter);
@@ -323,7 +324,7 @@ static __always_inline void count_drop(__u64 *ctx, struct sk_buff *skb, struct d
 		slot->count.first = exact_now();
 		if (btf) {
 			owner = owner_of((struct sock *)arg(ctx, rx_sk_arg));
-			if (!owner)
+			if (!owner && !d->foreign)
 				owner = owner_of(skb->sk);
 			if (owner) {
 				slot->count.owner_start = owner->start;
@@ -357,12 +358,19 @@ static __always_inline int dropped(__u64 *ctx, struct sk_buff *skb, __u64 locati
 
 	d.key.location = location;
 	d.key.reason = reason;
+	if (dev)
+		d.key.netns = netns_of_dev(dev, btf);
 	if (rx_sk)
 		d.key.netns = netns_of_sk(rx_sk, btf);
-	else if (dev)
-		d.key.netns = netns_of_dev(dev, btf);
 	else if (sk)
+		/* A veth keeps the sender's socket: here it is a stranger. */
+		d.foreign = dev && netns_of_sk(sk, btf) != d.key.netns;
+	if (!d.key.netns && sk)
 		d.key.netns = netns_of_sk(sk, btf);
+	if (d.foreign) {
+		sk = NULL;
+		of = rx_sk;
+	}
 	if (dev)
 		d.key.ifindex = LOAD(btf, dev, ifindex);
 	if (of) {

@@ -65,18 +65,20 @@ int BPF_PROG(sock_recv_length, struct sock *sk)
 SEC("iter/task_file")
 int open_sockets(struct bpf_iter__task_file *ctx);
 
-/* Keeps who a task's process is, under its key. */
+/* Keeps who a task's process is, under its key: anew if its name changed. */
 static __always_inline void keep_process(struct task_struct *task, const struct owner *owner)
 {
 	struct process_key key = { .start = owner->start, .pid = owner->pid };
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	struct process *known = bpf_map_lookup_elem(&processes, &key);
 	struct process p = {};
 
-	if (bpf_map_lookup_elem(&processes, &key))
+	bpf_probe_read_kernel_str(p.comm, sizeof(p.comm), &leader->comm);
+	if (known && *(__u64 *)known->comm == *(__u64 *)p.comm &&
+	    *(__u64 *)(known->comm + 8) == *(__u64 *)(p.comm + 8))
 		return;
 	p.cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	p.uid = BPF_CORE_READ(task, real_cred, uid.val);
-	bpf_probe_read_kernel_str(p.comm, sizeof(p.comm), &leader->comm);
 	if (bpf_map_update_elem(&processes, &key, &p, BPF_ANY))
 		count_error(SITE_PROCESS, 1);
 }
@@ -108,9 +110,27 @@ static __always_inline void keep_bound(const struct bound_key *key, const struct
 		count_error(SITE_BOUND, 1);
 }
 
-int post_bind4(struct bpf_sock *ctx)
+/*
+ * The owner of a socket that the current process binds: itself, if the socket
+ * was made by the kernel on its behalf, as MPTCP's subflows are.
+ */
+static __always_inline struct owner *owner_of_bound(struct bpf_sock *ctx)
 {
 	struct owner *owner = bpf_sk_storage_get(&sk_owner, ctx, NULL, 0);
+	struct owner self = {};
+
+	if (owner)
+		return owner;
+	owner_of_task((void *)bpf_get_current_task(), &self);
+	owner = bpf_sk_storage_get(&sk_owner, ctx, &self, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!owner)
+		count_error(SITE_OWNER_CREATE, 1);
+	return owner;
+}
+
+int post_bind4(struct bpf_sock *ctx)
+{
+	struct owner *owner = owner_of_bound(ctx);
 	struct bound_key key = {};
 	__u32 addr = ctx->src_ip4;
 
@@ -127,7 +147,7 @@ int post_bind4(struct bpf_sock *ctx)
 
 int post_bind6(struct bpf_sock *ctx)
 {
-	struct owner *owner = bpf_sk_storage_get(&sk_owner, ctx, NULL, 0);
+	struct owner *owner = owner_of_bound(ctx);
 	struct bound_key key = {};
 
 	if (!owner)

@@ -61,9 +61,9 @@ struct process_key {
 _Static_assert(sizeof(struct process_key) == 16, "process_key");
 
 struct process {
-	__u64 cgroup; /* id in the cgroup2 hierarchy */
+	__u64 cgroup;	      /* id in the cgroup2 hierarchy */
+	__u8 comm[COMM_LEN]; /* at an offset of whole words */
 	__u32 uid;
-	__u8 comm[COMM_LEN];
 	__u32 pad;
 };
 _Static_assert(sizeof(struct process) == 32, "process");

@@ -30,6 +30,7 @@ type names struct {
 	reasons   *kernel.Reasons
 	book      *verdict.Book
 	owners    *owner.Sensor
+	learned   map[decode.ProcessKey]struct{} // asked about in this interval
 
 	ownerless // sockets of owners that packets did not tell
 }
@@ -37,7 +38,8 @@ type names struct {
 // newNames returns caches that know nothing yet. Symbols are read in the
 // background.
 func newNames(host string, reasons *kernel.Reasons, book *verdict.Book) *names {
-	n := &names{host: host, reasons: reasons, book: book, symbols: kernel.LoadSymbols()}
+	n := &names{host: host, reasons: reasons, book: book, symbols: kernel.LoadSymbols(),
+		learned: map[decode.ProcessKey]struct{}{}}
 	n.cgroups = container.New(container.Config{})
 	n.netns = netns.New(netns.Config{Container: func(cgroup string) (id, name string) {
 		var o record.Owner
@@ -59,6 +61,7 @@ const refreshTime = 100 * time.Millisecond
 // is no error: the record shows the number.
 func (n *names) refresh(ctx context.Context) {
 	n.asked = 0
+	clear(n.learned)
 	ctx, cancel := context.WithTimeout(ctx, refreshTime)
 	defer cancel()
 	// Each in turn: a namespace's path is what its interfaces are read by, and
@@ -83,22 +86,21 @@ func (n *names) want(netns, ifindex uint32, o decode.OwnerRef) {
 	n.owner(o)
 }
 
-// owner returns what is known of a process. The first time it asks the kernel
-// side, which knows those that have exited too.
+// owner returns what is known of a process. Once in an interval it asks the
+// kernel side, which knows those that have exited, and new names after exec.
 func (n *names) owner(ref decode.OwnerRef) record.Owner {
 	if ref.PID == 0 {
 		return record.Owner{}
 	}
+	key := decode.ProcessKey{Start: ref.Start, PID: ref.PID}
+	if _, asked := n.learned[key]; !asked && len(n.learned) < maxAsked {
+		n.learned[key] = struct{}{}
+		if p, ok := n.owners.Process(key); ok {
+			n.processes.Learn(process.Fact{Start: ref.Start, PID: ref.PID, CgroupID: p.Cgroup, UID: p.UID, Comm: p.Comm})
+		}
+	}
 	if o, ok := n.processes.Owner(ref.PID, ref.Start); ok {
 		return o
-	}
-	if n.owners != nil {
-		if p, ok := n.owners.Process(decode.ProcessKey{Start: ref.Start, PID: ref.PID}); ok {
-			n.processes.Learn(process.Fact{Start: ref.Start, PID: ref.PID, CgroupID: p.Cgroup, UID: p.UID, Comm: p.Comm})
-			if o, ok := n.processes.Owner(ref.PID, ref.Start); ok {
-				return o
-			}
-		}
 	}
 	return record.Owner{PID: ref.PID}
 }

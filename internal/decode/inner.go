@@ -67,14 +67,15 @@ func inner(all []gopacket.Layer) (Tuple, bool) {
 	for _, l := range all {
 		switch l := l.(type) {
 		case *layers.IPv4:
-			if t.EthProto != 0 {
-				return t, true
+			// A header that is cut short leaves a layer without addresses.
+			if t.EthProto != 0 || l.SrcIP == nil {
+				return t, t.EthProto != 0
 			}
 			t.EthProto, t.Proto = etherIPv4, uint8(l.Protocol)
 			t.Src, t.Dst = mapped(l.SrcIP.To4()), mapped(l.DstIP.To4())
 		case *layers.IPv6:
-			if t.EthProto != 0 {
-				return t, true
+			if t.EthProto != 0 || l.SrcIP == nil {
+				return t, t.EthProto != 0
 			}
 			t.EthProto, t.Proto = etherIPv6, uint8(l.NextHeader)
 			t.Src, t.Dst = mapped(l.SrcIP), mapped(l.DstIP)

@@ -32,8 +32,8 @@ type bpfOwner struct {
 type bpfProcess struct {
 	_      structs.HostLayout
 	Cgroup uint64
-	Uid    uint32
 	Comm   [16]uint8
+	Uid    uint32
 	Pad    uint32
 }
 
