@@ -77,6 +77,12 @@ func FlowGroups() []string {
 
 // NewDrops returns the view of `netfate drops`, which writes data to out and
 // notes for the user to notes. An error says what is wrong with the options.
+//
+// JSON and CSV hold the aggregates of each batch, or its samples with Each:
+// records and nothing else, with exact numbers. They select as the table does:
+// benign drops only with All. What was hidden, and what netfate lost, is one
+// line each on notes: a loss when its kind first appears, and the sums at
+// Close. Tables show both themselves.
 func NewDrops(out, notes io.Writer, o Options) (View, error) {
 	switch {
 	case o.By != "":
@@ -91,7 +97,10 @@ func NewDrops(out, notes io.Writer, o Options) (View, error) {
 	return newTables(out, o, NewDropSums(o.MaxKeys)), nil
 }
 
-// NewFlows is [NewDrops] for `netfate flows`.
+// NewFlows is [NewDrops] for `netfate flows`. JSON and CSV by flow are the
+// records as they are, one for each interface that a flow crossed; by anything
+// else one record a group and batch, in which only the fields of the group are
+// known, and host_packets and host_bytes count each packet once.
 func NewFlows(out, notes io.Writer, o Options) (View, error) {
 	if o.By == "" {
 		o.By = byFlow
