@@ -52,6 +52,11 @@ func tunnelPayload(all []gopacket.Layer) int {
 				return i
 			}
 			seenIP = true
+		case layers.LayerTypeUDP:
+			// Else the source port chose the decoder, and it is a client's.
+			if udp, ok := l.(*layers.UDP); ok && udp.DstPort.LayerType() == gopacket.LayerTypePayload {
+				return 0
+			}
 		case layers.LayerTypeVXLAN, layers.LayerTypeGeneve, layers.LayerTypeGRE:
 			return i + 1
 		case layers.LayerTypeICMPv4, layers.LayerTypeICMPv6:
