@@ -3,13 +3,11 @@ package scenario
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"syscall"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -36,8 +34,6 @@ func Helper() {
 
 func help(args []string) error {
 	switch args[0] {
-	case "ask": // network, source, destination
-		return ask(args[1], args[2], args[3])
 	case "udp-send": // address, count
 		count, err := strconv.Atoi(args[2])
 		if err != nil {
@@ -58,39 +54,6 @@ func help(args []string) error {
 		return nil
 	}
 	return fmt.Errorf("no helper %q", args[0])
-}
-
-// ask sends one line to a server and waits for the same line.
-func ask(network, from, to string) error {
-	dialer := net.Dialer{}
-	local, err := netip.ParseAddrPort(from)
-	if err != nil {
-		return err
-	}
-	dialer.LocalAddr = net.TCPAddrFromAddrPort(local)
-	if network == "udp" {
-		dialer.LocalAddr = net.UDPAddrFromAddrPort(local)
-	}
-	conn, err := dialer.Dial(network, to)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-		return err
-	}
-	if _, err := conn.Write([]byte("who am I\n")); err != nil {
-		return err
-	}
-	answer := make([]byte, 16)
-	size, err := conn.Read(answer)
-	if err != nil {
-		return err
-	}
-	if string(answer[:size]) != "who am I\n" {
-		return fmt.Errorf("got answer %q", answer[:size])
-	}
-	return nil
 }
 
 // HelperCommand returns a command that runs this program as a helper.
