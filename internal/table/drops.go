@@ -55,8 +55,9 @@ func (t *Drops) Roll(visit func(*decode.DropKey, *Drop)) {
 	clear(t.rows)
 }
 
-// PairOfDrop returns the pair that a drop hit: the local side of what came in
-// is its destination, of what went out or through its source.
+// PairOfDrop returns the pair that a drop hit: the local side of what went out
+// is its source, of what came in its destination. What was to be forwarded is
+// known by the interface that it came in by.
 func PairOfDrop(k *decode.DropKey) Pair {
 	sent := k.Flags&decode.DropDirection == decode.DropOut
 	return PairOf(&k.Tuple, k.NetNS, sent, k.Flags&decode.DropOther != 0)

@@ -281,15 +281,21 @@ func (t *Flows) settle(owners Owners, row *Flow) {
 	}
 }
 
-// localBegan guesses who began: whoever sent the first SYN; else the one with
-// the port of a client; else whoever was heard first.
+// localBegan guesses who began: whoever sent a SYN that is no answer; else the
+// one with the port of a client; else whoever got the answer to a SYN; else
+// whoever was heard first. The flags are those of all packets of a way: SYN and
+// ACK may be of one packet or of two.
 func localBegan(f *Flow) bool {
 	outFirst := f.Out.First != 0 && (f.In.First == 0 || f.Out.First <= f.In.First)
-	if f.proto == protoTCP && (f.Out.TCPFlags|f.In.TCPFlags)&tcpSYN != 0 {
-		if f.In.TCPFlags&tcpSYN == 0 {
-			return f.Out.TCPFlags&(tcpSYN|tcpACK) != tcpSYN|tcpACK || outFirst
-		}
-		return outFirst && f.Out.TCPFlags&tcpSYN != 0
+	var out, in uint8
+	if f.proto == protoTCP {
+		out, in = f.Out.TCPFlags&(tcpSYN|tcpACK), f.In.TCPFlags&(tcpSYN|tcpACK)
+	}
+	switch {
+	case out&in&tcpSYN != 0:
+		return outFirst
+	case out == tcpSYN, in == tcpSYN:
+		return out == tcpSYN
 	}
 	if f.proto == protoTCP || f.proto == protoUDP {
 		const wellKnown, ephemeral = 1024, 32768 // RFC 6335, and Linux's ip_local_port_range
@@ -300,6 +306,9 @@ func localBegan(f *Flow) bool {
 		case l < wellKnown && r >= wellKnown, l < ephemeral && r >= ephemeral:
 			return false
 		}
+	}
+	if (out|in)&tcpSYN != 0 {
+		return in&tcpSYN != 0
 	}
 	return outFirst
 }
