@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -51,9 +52,17 @@ func (q *queue) run(failed func(error)) {
 		}
 	}
 	q.err = errors.Join(q.err, q.sink.Close())
-	for b := range q.ch { // so that push never blocks on a dead sink
-		_ = b
+	missed := 0
+	for b := range q.ch { // what a dead sink does not take must not fill its queue
+		missed += rows(b)
 	}
+	if missed > 0 {
+		q.err = fmt.Errorf("%w; %d later rows are missing", q.err, missed)
+	}
+}
+
+func rows(b *record.Batch) int {
+	return len(b.Drops) + len(b.Samples) + len(b.Flows) + len(b.Lost)
 }
 
 // push queues b, or counts it.
@@ -71,20 +80,28 @@ func (q *queue) push(b *record.Batch) {
 	default:
 		q.refused = record.Lost{
 			Time: b.End, Place: "queue of " + q.name, Reason: "full",
-			Count:  q.refused.Count + uint64(len(b.Drops)+len(b.Samples)+len(b.Flows)+len(b.Lost)),
+			Count:  q.refused.Count + uint64(rows(b)),
 			Effect: "these rows are missing from what was shown or written",
 		}
 	}
 }
 
-// close ends the queue and waits for the sink to take what is in it, but not
-// for ever.
+// close ends the queue and waits for the sink to take what is in it, and the
+// count of what was refused last, but not for ever.
 func (q *queue) close(patience time.Duration) error {
+	late, stop := context.WithTimeout(context.Background(), patience)
+	defer stop()
+	if q.refused.Count > 0 {
+		select {
+		case q.ch <- &record.Batch{Start: q.refused.Time, End: q.refused.Time, Lost: []record.Lost{q.refused}}:
+		case <-late.Done():
+		}
+	}
 	close(q.ch)
 	select {
 	case <-q.done:
 		return q.err
-	case <-time.After(patience):
+	case <-late.Done():
 		return fmt.Errorf("%s did not finish within %v: its last rows may be missing", q.name, patience)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -68,10 +69,16 @@ func Run(ctx context.Context, cfg Config, outputs []Output, ready func(lacks []s
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var queues []*queue
+	var alive atomic.Int64
+	alive.Store(int64(len(outputs)))
 	for _, o := range outputs {
 		q := newQueue(o.Name, o.Sink)
 		queues = append(queues, q)
-		go q.run(func(err error) { cancel(err) })
+		go q.run(func(err error) {
+			if alive.Add(-1) == 0 {
+				cancel(err)
+			}
+		})
 	}
 	if err = l.attach(); err == nil {
 		ready(l.owners.Lacks())
