@@ -1,0 +1,111 @@
+// Command bench measures what netfate costs and writes docs/benchmarks.md.
+//
+// It makes two network namespaces joined by a veth, floods one from the other,
+// and compares: netfate's programs with empty programs on the same hooks and
+// the same packets; rates and CPU time with netfate off, with only the empty
+// programs, and with netfate on, in turns. It runs the real binary, reads what
+// the kernel says of it, and knows none of netfate's packages but the sensors,
+// whose allocations it counts.
+//
+// Machines are noisy: every figure is the median of several rounds, with the
+// range beside it, and what is compared was measured seconds apart.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/netfate/netfate/test/netlab"
+)
+
+// config is how long and with what to measure.
+type config struct {
+	netfate string        // path of the binary
+	docs    string        // page to write the results into; empty for none
+	rounds  int           // of every comparison
+	slice   time.Duration // one workload in one round
+	idle    time.Duration // for which an idle netfate is watched
+	starts  int           // of netfate, for the time that it takes
+}
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	cfg, err := flags()
+	if err != nil {
+		return err
+	}
+	r := &results{cfg: cfg, began: time.Now()}
+	err = netlab.Run(func(tb netlab.TB) {
+		if err := measureAll(tb, r); err != nil {
+			tb.Fatalf("%v", err)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	text := r.markdown()
+	fmt.Print(text)
+	if cfg.docs == "" {
+		return nil
+	}
+	return writePage(cfg.docs, text)
+}
+
+func flags() (config, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return config{}, fmt.Errorf("find this program: %w", err)
+	}
+	cfg := config{rounds: 4, slice: 800 * time.Millisecond, idle: 20 * time.Second, starts: 5}
+	flag.StringVar(&cfg.netfate, "netfate", filepath.Join(filepath.Dir(self), "netfate"), "the binary to measure")
+	flag.StringVar(&cfg.docs, "docs", "docs/benchmarks.md", "the page to write the results into; empty for none")
+	long := flag.Bool("long", false, "take ten minutes instead of two, for figures with less noise")
+	quick := flag.Bool("quick", false, "take seconds, only to see that everything runs")
+	flag.Parse()
+	switch {
+	case flag.NArg() > 0:
+		return cfg, fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	case *long && *quick:
+		return cfg, errors.New("-long and -quick exclude each other")
+	case *long:
+		cfg.rounds, cfg.slice, cfg.idle, cfg.starts = 15, 2*time.Second, time.Minute, 15
+	case *quick:
+		cfg.rounds, cfg.slice, cfg.idle, cfg.starts = 1, 200*time.Millisecond, time.Second, 1
+	}
+	if _, err := os.Stat(cfg.netfate); err != nil {
+		return cfg, fmt.Errorf("find netfate: %w; build it first, or name it with -netfate", err)
+	}
+	return cfg, nil
+}
+
+// measureAll fills r. What needs quiet comes first.
+func measureAll(tb netlab.TB, r *results) error {
+	w := newWire(tb)
+	for _, step := range []struct {
+		what string
+		f    func(*wire, *results) error
+	}{
+		{"the time from start to attached", measureStarts},
+		{"an idle netfate", measureIdle},
+		{"the programs beside empty ones", measureEvents},
+		{"rates with netfate off and on", measureRates},
+		{"memory", measureMemory},
+		{"allocations", measureAllocations},
+	} {
+		fmt.Fprintf(os.Stderr, "bench: measuring %s\n", step.what)
+		if err := step.f(w, r); err != nil {
+			return fmt.Errorf("measure %s: %w", step.what, err)
+		}
+	}
+	return nil
+}
