@@ -20,7 +20,7 @@ RACE_PACKAGES = $(shell $(GO) list ./... | grep -v '/netfate/test/')
 FUZZTIME ?= 10s
 # The BTF that vmlinux.h is made from.
 BTF ?= /sys/kernel/btf/vmlinux
-# Arguments for `make run`, as in `make run ARGS="drops --all"`.
+# Arguments of netfate, as in `make run ARGS="drops --all"`; also for `make demo`.
 ARGS ?=
 
 C_FILES = $(shell git ls-files --cached --others --exclude-standard 'bpf/*.c' 'bpf/lib/*.h')
@@ -80,7 +80,7 @@ demo: ## network namespaces that talk and lose packets, and netfate on them
 	@tools/need demo $(DEMO_PACKAGES)
 	@$(MAKE) --no-print-directory build
 	$(GO) build -o bin/demo ./test/scenario/demo
-	$(AS_ROOT) bin/demo
+	$(AS_ROOT) bin/demo bin/netfate $(ARGS)
 
 bench: ## measure what netfate costs and write docs/benchmarks.md
 	@tools/need bench $(TEST_PACKAGES)
