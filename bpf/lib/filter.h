@@ -28,14 +28,20 @@ struct {
  */
 static __noinline int filter_ethernet(struct filter_buf *buf, __u32 caplen, __u32 wirelen)
 {
-	asm volatile("" : : "r"(buf), "r"(caplen), "r"(wirelen));
-	return 1;
+	int match = 1;
+
+	/* Else the compiler knows the result and drops it at the calls. */
+	asm volatile("" : "+r"(match) : "r"(buf), "r"(caplen), "r"(wirelen) : "memory");
+	return match;
 }
 
 static __noinline int filter_raw(struct filter_buf *buf, __u32 caplen, __u32 wirelen)
 {
-	asm volatile("" : : "r"(buf), "r"(caplen), "r"(wirelen));
-	return 1;
+	int match = 1;
+
+	/* Else the compiler knows the result and drops it at the calls. */
+	asm volatile("" : "+r"(match) : "r"(buf), "r"(caplen), "r"(wirelen) : "memory");
+	return match;
 }
 
 /* Whether the packet, whose network header is at l3, is one to count. */
