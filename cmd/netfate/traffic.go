@@ -86,7 +86,7 @@ func newWhy() (func(record.Drop) string, error) {
 		place, _, _ := strings.Cut(d.Location, "+")
 		return book.Judge(verdict.Case{
 			Reason: d.Reason, Subsystem: d.Subsystem, Place: place, Proto: d.Proto,
-			SocketState: d.SocketState, Direction: d.Direction, Multicast: d.DstAddr.IsMulticast(),
+			SocketState: d.SocketState, Direction: d.Direction, Multicast: agent.Group(d.DstAddr),
 		}).Why
 	}, nil
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -164,10 +165,16 @@ func direction(flags uint8, function string) record.Direction {
 	return record.In
 }
 
+// Group reports whether an address is of many hosts: multicast, or IPv4's
+// limited broadcast (RFC 919).
+func Group(a netip.Addr) bool {
+	return a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
 // judge fills in what a drop means.
 func (n *names) judge(d *record.Drop, function string) {
 	d.Verdict = n.book.Judge(verdict.Case{
 		Reason: d.Reason, Subsystem: d.Subsystem, Place: function, Proto: d.Proto, SocketState: d.SocketState,
-		Direction: d.Direction, Multicast: d.DstAddr.IsMulticast() || d.DstAddr == broadcast,
+		Direction: d.Direction, Multicast: Group(d.DstAddr),
 	}).Verdict
 }

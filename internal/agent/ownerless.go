@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"net/netip"
 	"os"
 	"time"
 
@@ -9,9 +8,6 @@ import (
 	"github.com/netfate/netfate/internal/enrich/container"
 	"github.com/netfate/netfate/internal/table"
 )
-
-// broadcast is IPv4's limited broadcast address (RFC 919).
-var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // ownerless finds the owners of packets that did not tell theirs: what a host
 // only receives, and what was lost before it found its socket. It keeps the

@@ -167,3 +167,10 @@ func plural(n uint64, noun string) string {
 	}
 	return count(n) + " " + noun + "s"
 }
+
+// Plain makes s harmless on a terminal and visible, as the tables do: terminal
+// escapes and whatever else does not print are spelled out.
+func Plain(s string) string {
+	g := (&Options{Unicode: true}).signs()
+	return g.clean(s)
+}
