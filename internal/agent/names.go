@@ -153,8 +153,11 @@ func (n *names) place(addr uint64) (function, location string) {
 // direction corrects what the buffer itself could not tell by the function
 // that freed it.
 func direction(flags uint8, function string) record.Direction {
-	if strings.HasPrefix(function, "ip_forward") || strings.HasPrefix(function, "ip6_forward") {
+	switch {
+	case strings.HasPrefix(function, "ip_forward"), strings.HasPrefix(function, "ip6_forward"):
 		return record.Forward
+	case strings.Contains(function, "xdp_rcv"), strings.HasPrefix(function, "do_xdp_generic"):
+		return record.In // XDP sees only what comes in
 	}
 	switch flags & decode.DropDirection {
 	case decode.DropOut:

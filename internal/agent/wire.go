@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -100,7 +101,7 @@ func closeAll(outputs []Output) error {
 }
 
 // wire makes everything and attaches nothing.
-func wire(cfg Config) (l *live, err error) {
+func wire(cfg Config) (*live, error) {
 	spec, err := kernel.LoadBTF()
 	if err != nil {
 		return nil, err
@@ -124,32 +125,47 @@ func wire(cfg Config) (l *live, err error) {
 	if err := kernel.LiftMemlock(); err != nil {
 		return nil, err
 	}
-	l = &live{cfg: cfg, names: newNames(host, reasons, book), dropTable: table.NewDrops(), tick: tickNS()}
-	defer func() {
-		if err != nil {
-			l.names.symbols.Wait()
-			err = errors.Join(kernel.Diagnose(err, "load the sensors"), l.close())
-		}
-	}()
+	l := &live{cfg: cfg, names: newNames(host, reasons, book), dropTable: table.NewDrops(), tick: tickNS()}
+	if err := l.load(args); err != nil {
+		l.names.symbols.Wait()
+		return nil, errors.Join(kernel.Diagnose(err, "load the sensors"), l.close())
+	}
+	return l, nil
+}
+
+// load makes the sensors. The owner's comes first: the others use its map and
+// what it decoded of the kernel's types. Those are verified by the kernel at
+// the same time, since that is most of what a start takes.
+func (l *live) load(args kernel.FreeArgs) (err error) {
+	cfg := &l.cfg
 	if l.owners, err = owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}); err != nil {
-		return nil, err
+		return err
 	}
 	l.names.owners = l.owners
+	var both sync.WaitGroup
+	var dropErr, flowErr error
 	if cfg.Drops {
-		l.drops, err = drop.New(drop.Config{
-			Args: args, Filter: cfg.Filter, MaxDrops: cfg.MaxDrops, Stack: cfg.Stack, Owners: l.owners.Owners(), Raw: cfg.Raw,
+		both.Go(func() {
+			l.drops, dropErr = drop.New(drop.Config{
+				Args: args, Filter: cfg.Filter, MaxDrops: cfg.MaxDrops, Stack: cfg.Stack,
+				Owners: l.owners.Owners(), Types: l.owners.Types(), Raw: cfg.Raw,
+			})
 		})
-		if err != nil {
-			return nil, err
-		}
 	}
 	if cfg.Flows {
 		l.flowTable = table.NewFlows(remember)
-		l.flows, err = flow.New(flow.Config{
-			Filter: cfg.Filter, MaxFlows: cfg.MaxFlows, Owners: l.owners.Owners(), Raw: cfg.Raw,
+		both.Go(func() {
+			l.flows, flowErr = flow.New(flow.Config{
+				Filter: cfg.Filter, MaxFlows: cfg.MaxFlows,
+				Owners: l.owners.Owners(), Types: l.owners.Types(), Raw: cfg.Raw,
+			})
 		})
 	}
-	return l, err
+	both.Wait()
+	if dropErr != nil { // both fail for the same reason, as a rule
+		return dropErr
+	}
+	return flowErr
 }
 
 // attach starts the sensors: owners first, so that no packet comes before its

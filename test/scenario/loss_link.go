@@ -67,7 +67,7 @@ func linkLosses() []Recipe {
 			},
 		},
 		{
-			Name: "bridge_no_target", Reasons: []string{"NO_TX_TARGET"}, Verdict: record.Loss,
+			Name: "bridge_no_target", Reasons: []string{"NO_TX_TARGET"}, Since: "BRIDGE_INGRESS_STP_STATE", Verdict: record.Loss,
 			Proto: "udp", Src: "10.0.0.1:4000", Dst: "10.0.0.2:9000", Owner: Nobody,
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 				host, tap := bridged(l)
@@ -92,7 +92,7 @@ func linkLosses() []Recipe {
 			},
 		},
 		{
-			Name: "bridge_source_multicast", Reasons: []string{"MAC_INVALID_SOURCE"}, Verdict: record.Invalid,
+			Name: "bridge_source_multicast", Reasons: []string{"MAC_INVALID_SOURCE"}, Since: "BRIDGE_INGRESS_STP_STATE", Verdict: record.Invalid,
 			Proto: "udp", Src: "10.0.0.1:4000", Dst: "10.0.0.2:9000", Owner: Nobody,
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 				host, tap := bridged(l)

@@ -35,6 +35,10 @@ type Recipe struct {
 	// looked up in the running kernel. A benign recipe without reasons is one
 	// that frees nothing at all.
 	Reasons []string
+	// Since is a reason that came with the release in which the kernel began to
+	// give Reasons for this; where it is not known, neither is the recipe's. Empty
+	// if any of Reasons tells by itself.
+	Since string
 	// Places narrow NOT_SPECIFIED down: the functions that may free it.
 	Places  []string
 	Verdict record.Verdict

@@ -49,6 +49,9 @@ func TestRecipes(t *testing.T) {
 			if p.failed != "" {
 				t.Fatal(p.failed)
 			}
+			if missing := p.unknown(known); missing != "" {
+				t.Skipf("this kernel does not give a reason for it: it has no %s", missing)
+			}
 			for _, complaint := range p.judge(rows, known) {
 				t.Error(complaint)
 			}
@@ -103,13 +106,22 @@ func together(width int, plays []*play, f func(*play)) {
 	wg.Wait()
 }
 
+// unknown returns what the running kernel lacks to tell this loss by its
+// reason: a reason that came with a later release. "" if it lacks nothing.
+func (p *play) unknown(known map[string]bool) string {
+	if p.Since != "" && !known[p.Since] {
+		return p.Since
+	}
+	if len(p.Reasons) > 0 && !slices.ContainsFunc(p.Reasons, func(name string) bool { return known[name] }) {
+		return strings.Join(p.Reasons, " or ")
+	}
+	return ""
+}
+
 // judge returns what is wrong with the rows of the play's namespaces.
 func (p *play) judge(rows map[uint32][]record.Drop, known map[string]bool) []string {
 	var wrong []string
 	reasons := slices.DeleteFunc(slices.Clone(p.Reasons), func(name string) bool { return !known[name] })
-	if len(p.Reasons) > 0 && len(reasons) == 0 {
-		return []string{fmt.Sprintf("this kernel has none of the reasons %v", p.Reasons)}
-	}
 	got := 0
 	spaces := p.lab.Inodes()
 	if p.Placeless {

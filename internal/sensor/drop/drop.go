@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/netfate/netfate/internal/counting"
@@ -37,6 +38,9 @@ type Config struct {
 	Stack bool
 	// Owners is the owner sensor's map; nil leaves drops without owners.
 	Owners *ebpf.Map
+	// Types are the kernel's types, if another sensor has decoded them; nil
+	// decodes them anew.
+	Types *btf.Cache
 	// Raw uses a raw tracepoint where a typed one would do, as kernels
 	// that refuse those need it: counts are the same, owners are not told.
 	Raw bool
@@ -67,7 +71,7 @@ func New(cfg Config) (*Sensor, error) {
 	if err := prepare(spec, cfg); err != nil {
 		return nil, err
 	}
-	opts := ebpf.CollectionOptions{}
+	opts := ebpf.CollectionOptions{Cache: cfg.Types}
 	if cfg.Owners != nil {
 		opts.MapReplacements = map[string]*ebpf.Map{"sk_owner": cfg.Owners}
 	}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/netfate/netfate/internal/counting"
 	"github.com/netfate/netfate/internal/decode"
@@ -29,6 +30,9 @@ type Config struct {
 	MaxFlows uint32
 	// Owners is the owner sensor's map; nil leaves flows without owners.
 	Owners *ebpf.Map
+	// Types are the kernel's types, if another sensor has decoded them; nil
+	// decodes them anew.
+	Types *btf.Cache
 	// Raw uses raw tracepoints where typed ones would do, as kernels
 	// that refuse those need it: counts are the same, owners are not told.
 	Raw bool
@@ -55,7 +59,7 @@ func New(cfg Config) (*Sensor, error) {
 	if err := prepare(spec, cfg); err != nil {
 		return nil, err
 	}
-	opts := ebpf.CollectionOptions{}
+	opts := ebpf.CollectionOptions{Cache: cfg.Types}
 	if cfg.Owners != nil {
 		opts.MapReplacements = map[string]*ebpf.Map{"sk_owner": cfg.Owners}
 	}

@@ -14,6 +14,7 @@ import (
 	"os"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/netfate/netfate/internal/counting"
@@ -33,6 +34,7 @@ type Config struct {
 // Sensor tells owners. Its methods belong to one goroutine.
 type Sensor struct {
 	cfg    Config
+	types  *btf.Cache
 	objs   bpfObjects
 	links  []link.Link
 	iter   *link.Iter
@@ -46,8 +48,8 @@ func New(cfg Config) (*Sensor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the owner object: %w", err)
 	}
-	s := &Sensor{cfg: cfg}
-	if err := spec.LoadAndAssign(&s.objs, nil); err != nil {
+	s := &Sensor{cfg: cfg, types: btf.NewCache()}
+	if err := spec.LoadAndAssign(&s.objs, &ebpf.CollectionOptions{Cache: s.types}); err != nil {
 		return nil, fmt.Errorf("load the owner sensor: %w", err)
 	}
 	s.errors = counting.NewErrors("owner", s.objs.Errors,
@@ -58,12 +60,17 @@ func New(cfg Config) (*Sensor, error) {
 // Owners is the map from sockets to owners, for the other sensors' programs.
 func (s *Sensor) Owners() *ebpf.Map { return s.objs.SkOwner }
 
+// Types are the kernel's types, decoded once for all sensors; nil after Attach,
+// when nobody needs them any more.
+func (s *Sensor) Types() *btf.Cache { return s.types }
+
 // Lacks lists what could not be attached, each with what it costs.
 func (s *Sensor) Lacks() []string { return s.lacks }
 
 // Attach starts noting owners. What this kernel cannot attach is left out and
 // listed by Lacks.
 func (s *Sensor) Attach() error {
+	s.types = nil
 	s.attachCgroup()
 	for _, p := range []*ebpf.Program{s.objs.SockSendLength, s.objs.SockRecvLength} {
 		l, err := link.AttachTracing(link.TracingOptions{Program: p})
