@@ -127,7 +127,6 @@ func wire(cfg Config) (*live, error) {
 	}
 	l := &live{cfg: cfg, names: newNames(host, reasons, book), dropTable: table.NewDrops(), tick: tickNS()}
 	if err := l.load(args); err != nil {
-		l.names.symbols.Wait()
 		return nil, errors.Join(kernel.Diagnose(err, "load the sensors"), l.close())
 	}
 	return l, nil
