@@ -27,7 +27,7 @@ type names struct {
 	ifaces    *iface.Table
 	cgroups   *container.Cgroups
 	processes *process.Table
-	symbols   *kernel.Symbols
+	symbols   *kernel.Symbols // nil until everything is attached
 	reasons   *kernel.Reasons
 	book      *verdict.Book
 	owners    *owner.Sensor
@@ -36,10 +36,9 @@ type names struct {
 	ownerless // sockets of owners that packets did not tell
 }
 
-// newNames returns caches that know nothing yet. Symbols are read in the
-// background.
+// newNames returns caches that know nothing yet.
 func newNames(host string, reasons *kernel.Reasons, book *verdict.Book) *names {
-	n := &names{host: host, reasons: reasons, book: book, symbols: kernel.LoadSymbols(),
+	n := &names{host: host, reasons: reasons, book: book,
 		learned: map[decode.ProcessKey]struct{}{}}
 	n.cgroups = container.New(container.Config{})
 	n.netns = netns.New(netns.Config{Container: func(cgroup string) (id, name string) {

@@ -66,7 +66,7 @@ func Run(ctx context.Context, cfg Config, outputs []Output, ready func(lacks []s
 	if err != nil {
 		return errors.Join(err, closeAll(outputs))
 	}
-	defer l.names.symbols.Wait() // it may still read, if we failed early
+	defer func() { l.names.symbols.Wait() }() // it may still read, if we stop early
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var queues []*queue
@@ -187,6 +187,9 @@ func (l *live) attach() error {
 			return kernel.Diagnose(err, "attach the flow sensor")
 		}
 	}
+	// Nothing needs symbols before the first interval ends, and reading them
+	// would take a CPU from the verifier.
+	l.names.symbols = kernel.LoadSymbols()
 	return nil
 }
 
