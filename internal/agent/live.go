@@ -301,6 +301,13 @@ func (l *live) rollLosses(b *record.Batch) error {
 	if l.flows != nil {
 		readers = append(readers, l.flows.Losses)
 	}
+	if l.names.failed > 0 {
+		b.Lost = append(b.Lost, record.Lost{
+			Time: b.End, Place: "names", Reason: "not looked up in time or not readable", Count: l.names.failed,
+			Effect: "numbers stand where names of some namespaces, interfaces or processes should",
+		})
+		l.names.failed = 0
+	}
 	for _, read := range readers {
 		losses, err := read()
 		if err != nil {

@@ -32,6 +32,7 @@ type names struct {
 	book      *verdict.Book
 	owners    *owner.Sensor
 	learned   map[decode.ProcessKey]struct{} // asked about in this interval
+	failed    uint64                         // refreshes that could not look up everything
 
 	ownerless // sockets of owners that packets did not tell
 }
@@ -53,8 +54,8 @@ func newNames(host string, reasons *kernel.Reasons, book *verdict.Book) *names {
 	return n
 }
 
-// refreshTime bounds how long one interval waits for names; what is not known
-// by then is filled in from the next interval on.
+// refreshTime bounds how long one interval waits for names of each kind; what
+// is not known by then is filled in from the next interval on.
 const refreshTime = 100 * time.Millisecond
 
 // refresh looks up what was asked for and not known. A name that cannot be had
@@ -62,16 +63,21 @@ const refreshTime = 100 * time.Millisecond
 func (n *names) refresh(ctx context.Context) {
 	n.asked = 0
 	clear(n.learned)
-	ctx, cancel := context.WithTimeout(ctx, refreshTime)
-	defer cancel()
 	// Each in turn: a namespace's path is what its interfaces are read by, and
-	// a cgroup's path is what its processes are described by.
+	// a cgroup's path is what its processes are described by. Each with time of
+	// its own, so that a slow one does not keep the others from ever ending.
 	for _, refresh := range []func(context.Context) error{
 		n.netns.Refresh, n.ifaces.Refresh, n.cgroups.Refresh, n.processes.Refresh,
 	} {
-		if err := refresh(ctx); err != nil {
-			continue
-		}
+		n.within(ctx, refresh)
+	}
+}
+
+func (n *names) within(ctx context.Context, refresh func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(ctx, refreshTime)
+	defer cancel()
+	if err := refresh(ctx); err != nil {
+		n.failed++
 	}
 }
 
