@@ -16,6 +16,7 @@
 #define HOOK_RX 0
 #define HOOK_TX 1
 #define HOOK_RETRY 2
+#define LOOPBACK_IFINDEX 1
 
 /* enum in include/linux/skbuff.h without a name, so that BTF can't relocate it. */
 #define SKB_GSO_TCPV4 (1 << 0)
@@ -259,6 +260,9 @@ static __always_inline int observe(struct sk_buff *skb, struct net_device *dev, 
 	key.tuple.eth_proto = be16(v.protocol);
 	if (hook != HOOK_RX)
 		key.tuple.flags = LOAD(btf, skb, skb_iif) ? FLOW_TX : FLOW_TX | FLOW_BORN;
+	/* Drivers of hardware have no link operations; lo has none either. */
+	if (key.ifindex == LOOPBACK_IFINDEX || LOAD(btf, dev, rtnl_link_ops))
+		key.tuple.flags |= FLOW_SOFT;
 	c.data = (void *)(v.head + l3);
 	c.len = v.tail > l3 ? v.tail - l3 : 0;
 	parse(&c, &p, &key.tuple);

@@ -22,6 +22,7 @@ enum flow_flag {
 	FLOW_TX = 1, /* sent; else received */
 	FLOW_BORN = 2, /* sent, and not received before: begins in this netns */
 	FLOW_OTHER = 4, /* remainder of flows that did not fit: no addresses */
+	FLOW_SOFT = 8, /* on a device that software feeds: veth, bridge, lo … */
 };
 
 /* tuple.flags of a drop: direction, and the remainder. */

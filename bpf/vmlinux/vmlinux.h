@@ -98,10 +98,13 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+struct rtnl_link_ops;
+
 struct net_device {
 	short unsigned int hard_header_len;
 	int ifindex;
 	possible_net_t nd_net;
+	const struct rtnl_link_ops *rtnl_link_ops;
 };
 
 struct in6_addr {
@@ -269,4 +272,4 @@ struct sk_buff___vlan_present {
 #pragma clang attribute pop
 
 #endif
-/* sha256 of wanted.txt and of the text above: 11c04f631b0e1bb4993671754862f16a6fc788471fc8cc0bba4d950ebfa6e83d */
+/* sha256 of wanted.txt and of the text above: 0597c89d94d68e85d13336a1c4905e29b4ddf209f07504e04f5e3ed01eab97a2 */

@@ -56,7 +56,7 @@ func newNames(host string, reasons *kernel.Reasons, book *verdict.Book) *names {
 
 // refreshTime bounds how long one interval waits for names of each kind; what
 // is not known by then is filled in from the next interval on.
-const refreshTime = 100 * time.Millisecond
+const refreshTime = 500 * time.Millisecond
 
 // refresh looks up what was asked for and not known. A name that cannot be had
 // is no error: the record shows the number.
@@ -111,14 +111,13 @@ func (n *names) owner(ref decode.OwnerRef) record.Owner {
 	return record.Owner{PID: ref.PID}
 }
 
-// device returns how to count on an interface. One that is gone before it was
-// read counts as a plain network card does.
+// device returns how to count on an interface.
 func (n *names) device(netns, ifindex uint32) table.Device {
 	i, ok := n.ifaces.Lookup(netns, ifindex)
 	if !ok {
-		return table.Device{Enters: true}
+		return table.Device{}
 	}
-	d := table.Device{Enters: i.Outside, Stacked: i.Stacked}
+	d := table.Device{Known: true, Enters: i.Outside, Stacked: i.Stacked}
 	if i.CountsLinkHeaderIn {
 		d.LinkHeaderIn = uint32(i.HeaderLen)
 	}

@@ -23,6 +23,7 @@ const (
 	FlowTX    = 1 // sent; else received
 	FlowBorn  = 2 // sent, and not received before
 	FlowOther = 4 // remainder of flows that did not fit
+	FlowSoft  = 8 // on a device that software feeds
 )
 
 // Flags of a drop's tuple.

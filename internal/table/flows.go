@@ -113,6 +113,9 @@ type Flow struct {
 
 // Device is what a table must know of an interface to count as it does.
 type Device struct {
+	// Known is false for an interface that could not be looked up: then it
+	// counts as a card of hardware does, or one that software feeds.
+	Known bool
 	// Enters: what it receives comes from outside of this host.
 	Enters bool
 	// Stacked: it hands what it sends to another device of this host.
@@ -158,7 +161,7 @@ func (t *Flows) Add(k *decode.FlowKey, c *decode.FlowCount, last uint64, dev Dev
 		row.Pair, row.IfIndex = id.Pair, k.IfIndex
 		t.rows[id] = row
 	}
-	counted := dev.Enters
+	counted := dev.Enters || !dev.Known && k.Flags&decode.FlowSoft == 0
 	if sent {
 		row.Out.add(c, last)
 		row.Out.BufferBytes -= c.Buffers * uint64(dev.NoLinkHeaderOut)
