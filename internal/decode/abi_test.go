@@ -254,7 +254,7 @@ func TestABIOfObjects(t *testing.T) {
 // TestABIOfEnums holds the flags. enum site is internal/counting's.
 func TestABIOfEnums(t *testing.T) {
 	want := map[string]map[string]uint64{
-		"flow_flag": {"FLOW_TX": FlowTX, "FLOW_BORN": FlowBorn, "FLOW_OTHER": FlowOther},
+		"flow_flag": {"FLOW_TX": FlowTX, "FLOW_BORN": FlowBorn, "FLOW_OTHER": FlowOther, "FLOW_SOFT": FlowSoft},
 		"drop_flag": {
 			"DROP_IN": DropIn, "DROP_OUT": DropOut, "DROP_FORWARD": DropForward, "DROP_DIRECTION": DropDirection, "DROP_OTHER": DropOther,
 		},
