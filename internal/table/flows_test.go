@@ -29,10 +29,10 @@ func (e *everybody) Owner(p *Pair) (decode.OwnerRef, bool) {
 
 // nic is a network card, veth one end of a pair, bridge what hands on what it
 // sends, lo what begins and ends here.
-func nic() Device    { return Device{Enters: true} }
-func veth() Device   { return Device{LinkHeaderIn: 14} }
-func bridge() Device { return Device{Stacked: true, NoLinkHeaderOut: 14} }
-func lo() Device     { return Device{} }
+func nic() Device    { return Device{Known: true, Enters: true} }
+func veth() Device   { return Device{Known: true, LinkHeaderIn: 14} }
+func bridge() Device { return Device{Known: true, Stacked: true, NoLinkHeaderOut: 14} }
+func lo() Device     { return Device{Known: true} }
 
 // half is one way of a flow, as the sensor reads it.
 type half struct {
@@ -53,6 +53,8 @@ func send(t decode.Tuple, ifindex uint32, flags uint8, dev Device, packets uint6
 func receive(t decode.Tuple, ifindex uint32, dev Device, packets uint64) half {
 	return send(t, ifindex, 0, dev, packets)
 }
+
+func (h half) soft() half { h.key.Flags |= decode.FlowSoft; return h }
 
 func (h half) in(netns uint32) half { h.key.NetNS = netns; return h }
 
@@ -215,6 +217,15 @@ func TestHostTotals(t *testing.T) {
 	f("container, veth, bridge, veth, container", 3,
 		send(request, 2, born, veth(), 3).in(netB), receive(request, 5, veth(), 3),
 		send(request, 6, decode.FlowTX, veth(), 3), receive(request, 2, veth(), 3).in(netA+5))
+	// Interfaces that are gone before they were looked up: the kernel side
+	// says which of them software feeds.
+	unknown := Device{}
+	f("in by an unknown card", 3, receive(request, 2, unknown, 3))
+	f("over unknown veths", 3,
+		send(request, 2, born, unknown, 3).soft().in(netB), receive(request, 5, unknown, 3).soft(),
+		send(request, 6, decode.FlowTX, unknown, 3).soft(), receive(request, 2, unknown, 3).soft().in(netA+5))
+	f("unknown lo", 3, send(request, 1, born, unknown, 3).soft(), receive(request, 1, unknown, 3).soft())
+	f("a known tun, which a program feeds", 3, receive(request, 5, nic(), 3).soft())
 	f("host, bridge, veth, container", 3,
 		send(request, 4, born, bridge(), 3), send(request, 5, born, veth(), 3), receive(request, 2, veth(), 3).in(netB))
 }
@@ -326,7 +337,7 @@ func randomHalf(r *rand.Rand) half {
 	if r.IntN(2) == 0 {
 		t.Src, t.Dst = t.Dst, t.Src
 	}
-	t.Flags = uint8(r.IntN(8))
+	t.Flags = uint8(r.IntN(16))
 	n := uint64(1 + r.IntN(100))
 	return half{
 		decode.FlowKey{Tuple: t, NetNS: netA + uint32(r.IntN(2)), IfIndex: uint32(r.IntN(3))},
@@ -334,6 +345,6 @@ func randomHalf(r *rand.Rand) half {
 			Packets: n, Bytes: n * 60, Buffers: 1 + n/2, BufferBytes: n * 50, First: 1 + r.Uint64N(1000), Last: 1000 + r.Uint64N(1000),
 			TCPFlags: uint8(1 << r.IntN(8)),
 		},
-		Device{Enters: r.IntN(2) == 0, Stacked: r.IntN(2) == 0},
+		Device{Known: r.IntN(2) == 0, Enters: r.IntN(2) == 0, Stacked: r.IntN(2) == 0},
 	}
 }
