@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/netfate/netfate/internal/record"
@@ -22,15 +23,21 @@ type Sink interface {
 // second it may sleep for a minute.
 const queueLen = 64
 
+// queueRows is how many rows wait for a sink at the most, some 30 MB; a batch
+// of more waits alone. A quiet host never comes near it.
+const queueRows = 1 << 16
+
 // queue leads to one sink, in a goroutine of its own. When it is full the
 // newest batch is not queued, its rows are counted, and the next batch that
-// finds room brings the count along.
+// finds room brings the count along. It is full by batches or by rows.
 type queue struct {
 	name string
 	sink Sink
 	ch   chan *record.Batch
 	done chan struct{} // closed when the sink is finished
 	err  error         // good once done is closed
+
+	waiting atomic.Int64 // rows, the batch that the sink has in hand included
 
 	// Owned by the pump.
 	refused record.Lost
@@ -50,6 +57,7 @@ func (q *queue) run(failed func(error)) {
 			failed(err)
 			break
 		}
+		q.waiting.Add(-int64(rows(b)))
 	}
 	q.err = errors.Join(q.err, q.sink.Close())
 	missed := 0
@@ -71,18 +79,25 @@ func (q *queue) push(b *record.Batch) {
 		note := &record.Batch{Start: b.Start, End: b.End, Lost: []record.Lost{q.refused}}
 		select {
 		case q.ch <- note:
+			q.waiting.Add(int64(rows(note)))
 			q.refused = record.Lost{}
 		default:
 		}
 	}
-	select {
-	case q.ch <- b:
-	default:
-		q.refused = record.Lost{
-			Time: b.End, Place: "queue of " + q.name, Reason: "full",
-			Count:  q.refused.Count + uint64(rows(b)),
-			Effect: "these rows are missing from what was shown or written",
+	n := int64(rows(b))
+	if waiting := q.waiting.Load(); waiting == 0 || waiting+n <= queueRows {
+		q.waiting.Add(n)
+		select {
+		case q.ch <- b:
+			return
+		default:
+			q.waiting.Add(-n)
 		}
+	}
+	q.refused = record.Lost{
+		Time: b.End, Place: "queue of " + q.name, Reason: "full",
+		Count:  q.refused.Count + uint64(n),
+		Effect: "these rows are missing from what was shown or written",
 	}
 }
 
