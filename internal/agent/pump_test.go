@@ -93,10 +93,10 @@ func (s *tally) Close() error {
 	return nil
 }
 
-// slowness returns a pause of up to max before each batch.
-func slowness(seed uint64, max time.Duration) func() {
+// slowness returns a pause of up to most before each batch.
+func slowness(seed uint64, most time.Duration) func() {
 	r := rand.New(rand.NewPCG(seed, 1))
-	return func() { time.Sleep(time.Duration(r.Int64N(int64(max)))) }
+	return func() { time.Sleep(time.Duration(r.Int64N(int64(most)))) }
 }
 
 // start runs a queue to the sink.

@@ -122,10 +122,10 @@ func testLives(t *testing.T, create func() (life, error)) {
 
 // closed closes what was opened without an error.
 func closed(err error, c interface{ Close() error }) error {
-	if err != nil {
-		return nil
+	if err == nil {
+		return c.Close()
 	}
-	return c.Close()
+	return nil
 }
 
 // gone waits until none of the ids can be opened: the kernel frees in the

@@ -1,0 +1,43 @@
+package agent
+
+import (
+	"testing"
+
+	"github.com/netfate/netfate/internal/decode"
+	"github.com/netfate/netfate/internal/kernel"
+	"github.com/netfate/netfate/internal/record"
+)
+
+// TestMono converts jiffies of 4 ms, given one moment on both clocks.
+func TestMono(t *testing.T) {
+	const tick, ns, jiffies = 4_000_000, 1_000_000_000, 5000
+	f := func(now, first, last, want uint64) {
+		t.Helper()
+		l := &live{tick: tick, clock: kernel.Clock{Mono: now}}
+		if got := l.mono(first, last, ns, jiffies); got != want {
+			t.Errorf("now %d, first %d, last jiffy %d: got %d, want %d", now, first, last, got, want)
+		}
+	}
+	f(2*ns, ns, jiffies, ns)
+	f(2*ns, ns, jiffies+10, ns+10*tick)
+	f(2*ns, ns-100*tick, jiffies-10, ns-10*tick) // before the moment
+	f(2*ns, ns+1, jiffies, ns+1)                 // a jiffy begins before the packet in it
+	f(ns+tick, ns, jiffies+10, ns+tick)          // never later than now
+	f(ns, ns+tick, jiffies, ns+tick)             // nor before the first, though that is after now
+}
+
+func TestDirection(t *testing.T) {
+	f := func(flags uint8, function string, want record.Direction) {
+		t.Helper()
+		if got := direction(flags, function); got != want {
+			t.Errorf("flags %d in %q: got %q, want %q", flags, function, got, want)
+		}
+	}
+	f(decode.DropIn, "udp_queue_rcv_skb", record.In)
+	f(decode.DropOut, "ip_finish_output", record.Out)
+	f(decode.DropForward, "nft_do_chain", record.Forward)
+	f(decode.DropIn, "ip_forward", record.Forward)
+	f(decode.DropIn, "ip6_forward_finish", record.Forward)
+	f(decode.DropOut|decode.DropOther, "", record.Out)
+	f(0, "", record.In)
+}
