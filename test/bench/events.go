@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -43,6 +44,7 @@ func measureEvents(w *wire, r *results) error {
 
 func eventRounds(w *wire, r *results, n *netfate, e [2]*empties) error {
 	r.events = map[string]*eventCost{}
+	time.Sleep(settle)
 	for range r.cfg.rounds {
 		for _, l := range workloads() {
 			if err := eventRound(w, r, n, e, l); err != nil {

@@ -53,6 +53,7 @@ func ratesOf(w *wire, r *results, a arm) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, n.stop()) }()
+		time.Sleep(settle)
 	}
 	for _, l := range workloads() {
 		one, err := rateOf(w, r, l, n)

@@ -27,6 +27,10 @@ func measureStarts(_ *wire, r *results) error {
 	return nil
 }
 
+// settle is how long what netfate does once, after it has attached, may take:
+// above all reading the kernel's symbols.
+const settle = time.Second
+
 // measureIdle watches netfate while this program sends nothing. The host may
 // have traffic of its own: the events that netfate's programs saw tell.
 func measureIdle(_ *wire, r *results) (err error) {
@@ -40,7 +44,7 @@ func measureIdle(_ *wire, r *results) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.stop()) }()
-	time.Sleep(time.Second) // reading symbols goes on after the start
+	time.Sleep(settle)
 	before, err1 := n.cpu()
 	first, err2 := n.runs()
 	begin := time.Now()
@@ -64,8 +68,8 @@ func measureIdle(_ *wire, r *results) (err error) {
 	return err
 }
 
-// storm is more flows than netfate's tables hold: what memory it has at the
-// most.
+// storm is as many flows as netfate's tables hold: the most memory that it has
+// any use for.
 const storm = 65_000
 
 // measureMemory reads netfate's memory under traffic of many flows.
@@ -77,14 +81,14 @@ func measureMemory(w *wire, r *results) (err error) {
 	defer func() { err = errors.Join(err, n.stop()) }()
 	for _, step := range []struct {
 		flows int
-		peak  *uint64
+		got   *uint64
 	}{{5000, &r.loadMemory}, {storm, &r.stormMemory}} {
 		for _, port := range []uint16{openPort, closedPort} {
 			if _, err := w.play(workload{flows: step.flows, port: port}, 3*r.cfg.slice); err != nil {
 				return err
 			}
 		}
-		if _, *step.peak, err = n.memory(); err != nil {
+		if *step.got, r.peakMemory, err = n.memory(); err != nil {
 			return err
 		}
 	}
