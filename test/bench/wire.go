@@ -66,9 +66,6 @@ func workloads() []workload {
 	}
 }
 
-// dropped reports whether the receiver drops all of it.
-func (l workload) dropped() bool { return l.port == closedPort }
-
 // segment is the payload of a full TCP packet at an MTU of 1,500 with
 // timestamps: how many wire packets a TCP stream is.
 const segment = 1448
