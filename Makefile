@@ -65,7 +65,7 @@ go-test:
 	CGO_ENABLED=1 $(GO) test -race -count=1 -p 2 -timeout 10m -exec=$(abspath tools/unprivileged) $(RACE_PACKAGES)
 
 kernel-test:
-	$(GO) test -count=1 -p 1 -timeout 25m -exec="$(IN_VM)" $(ROOT_PACKAGES) ./test/...
+	$(GO) test -count=1 -p 1 -short -timeout 25m -exec="$(IN_VM)" $(ROOT_PACKAGES) ./test/...
 endif
 
 check-format:

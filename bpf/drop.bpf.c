@@ -351,6 +351,7 @@ static __always_inline int dropped(__u64 *ctx, struct sk_buff *skb, __u64 locati
 	__u32 tag;
 
 	view_of(&d.view, skb, btf);
+	d.view.network = after_ethernet(&d.view, d.view.network);
 	d.link = link_len(&d.view, d.view.network);
 	tag = offloaded_tag(skb, btf);
 	if (!filter_match(&d.view, d.view.network, tag, 0))

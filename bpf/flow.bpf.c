@@ -249,7 +249,7 @@ static __always_inline int observe(struct sk_buff *skb, struct net_device *dev, 
 
 	view_of(&v, skb, btf);
 	/* On the way in the network header is where data is, and not yet set. */
-	l3 = hook == HOOK_RX ? v.data : v.network;
+	l3 = after_ethernet(&v, hook == HOOK_RX ? v.data : v.network);
 	link = link_len(&v, l3);
 	tag = offloaded_tag(skb, btf);
 	if (!filter_match(&v, l3, tag, hook))

@@ -189,6 +189,11 @@ static __always_inline int sent(struct sock *sk)
 	return 0;
 }
 
+static __always_inline bool is_mapped(const __u8 *addr)
+{
+	return !*(const __u64 *)addr && *(const __u32 *)(addr + 8) == 0xffff0000;
+}
+
 /* Where a socket is and with whom it talks, local side first. */
 static __always_inline void tuple_of(const struct sock *sk, struct tuple *t)
 {
@@ -204,9 +209,10 @@ static __always_inline void tuple_of(const struct sock *sk, struct tuple *t)
 			map_v4(t->daddr, sk->__sk_common.skc_daddr);
 		return;
 	}
-	t->eth_proto = ETH_P_IPV6;
 	BPF_CORE_READ_INTO(&t->saddr, sk, __sk_common.skc_v6_rcv_saddr);
 	BPF_CORE_READ_INTO(&t->daddr, sk, __sk_common.skc_v6_daddr);
+	/* An IPv6 socket may talk IPv4, and its packets then are IPv4. */
+	t->eth_proto = is_mapped(t->saddr) || is_mapped(t->daddr) ? ETH_P_IP : ETH_P_IPV6;
 }
 
 /* Every socket that some process has open: those older than netfate too. */

@@ -67,8 +67,9 @@ static __always_inline bool filter_match(const struct view *v, __u32 l3, __u32 t
 		if (n < 14 || bpf_probe_read_kernel(buf->data, 12, (void *)(v->head + start)))
 			return false;
 		n -= 12;
-		if (bpf_probe_read_kernel(buf->data + 16, n & (FILTER_LEN - 1),
-					  (void *)(v->head + start + 12)))
+		asm volatile("" : "+r"(n));
+		if (n > FILTER_LEN - 16 ||
+		    bpf_probe_read_kernel(buf->data + 16, n, (void *)(v->head + start + 12)))
 			return false;
 		*(__u32 *)(buf->data + 12) = tag;
 		return filter_ethernet(buf, n + 16, wirelen + 4);

@@ -51,6 +51,20 @@ static __always_inline __u32 link_len(const struct view *v, __u32 l3)
 }
 
 /*
+ * Where the headers behind the Ethernet header begin. Packet sockets and
+ * macvtap (dfed913e8b55) put the network header behind the VLAN tags that the
+ * packet itself holds, though its protocol is that of the first tag.
+ */
+static __always_inline __u32 after_ethernet(const struct view *v, __u32 l3)
+{
+	__u16 proto = be16(v->protocol);
+
+	if ((proto == ETH_P_8021Q || proto == ETH_P_8021AD) && link_len(v, l3) > 14)
+		return v->mac + 14;
+	return l3;
+}
+
+/*
  * The VLAN tag that a driver keeps beside the packet, as on the wire: TPID and
  * TCI in network order; 0 if there is none. It adds 4 bytes to each packet.
  */

@@ -132,7 +132,7 @@ func parse(data []byte) ([]Entry, error) {
 	if err := d.Decode(&entries); err != nil {
 		return nil, err
 	}
-	if err := d.Decode(&entries); err != io.EOF {
+	if err := d.Decode(&entries); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more than one document")
 	}
 	return entries, nil

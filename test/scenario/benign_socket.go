@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"errors"
 	"io"
 	"net"
 
@@ -232,7 +233,7 @@ func transfer(client, server *netlab.NetNS, addr string, size int64) {
 	}
 	in.Close()
 	_, err = out.Read(make([]byte, 1))
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		client.TB().Fatalf("got error %v at the end of a connection, want EOF", err)
 	}
 	out.Close()
@@ -269,8 +270,12 @@ func queued(n *netlab.NetNS, conn *net.UDPConn) int {
 			return err
 		}
 		for {
-			if _, _, err := unix.Recvfrom(fd, buffer, unix.MSG_PEEK|unix.MSG_DONTWAIT); err != nil {
+			_, _, err := unix.Recvfrom(fd, buffer, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+			if errors.Is(err, unix.EAGAIN) {
 				return nil
+			}
+			if err != nil {
+				return err
 			}
 			count++
 		}

@@ -38,7 +38,10 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "build netfate: %v\n%s", err, out)
 		return 1
 	}
-	os.Setenv(binaryEnv, binary)
+	if err := os.Setenv(binaryEnv, binary); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
 }
 

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/netfate/netfate/internal/counting"
 	"github.com/netfate/netfate/internal/decode"
+	"github.com/netfate/netfate/internal/kernel"
 )
 
 //go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target amd64,arm64 -cflags "-O2 -g -Wall -Werror -mcpu=v3 -I../../../bpf" bpf ../../../bpf/owner.bpf.c
@@ -35,30 +35,93 @@ type Config struct {
 type Sensor struct {
 	cfg    Config
 	types  *btf.Cache
-	objs   bpfObjects
+	coll   *ebpf.Collection
 	links  []link.Link
 	iter   *link.Iter
 	errors *counting.Errors
 	lacks  []string
+	noSK   bool // tracing programs cannot use socket storage here
 }
 
-// New loads the programs. Nothing is attached yet.
+// The programs, by what they hang on.
+const (
+	sockCreate  = "sock_create"
+	postBind4   = "post_bind4"
+	postBind6   = "post_bind6"
+	openSockets = "open_sockets"
+)
+
+// users are the tracepoints that tell who uses a socket: 6.3 has them.
+func users() []string { return []string{"sock_send_length", "sock_recv_length"} }
+
+// New loads the programs. Nothing is attached yet. What this kernel cannot load
+// is left out and listed by Lacks.
 func New(cfg Config) (*Sensor, error) {
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, fmt.Errorf("read the owner object: %w", err)
 	}
 	s := &Sensor{cfg: cfg, types: btf.NewCache()}
-	if err := spec.LoadAndAssign(&s.objs, &ebpf.CollectionOptions{Cache: s.types}); err != nil {
+	if err := s.leaveOut(spec); err != nil {
+		return nil, err
+	}
+	if err := s.load(spec); err != nil {
 		return nil, fmt.Errorf("load the owner sensor: %w", err)
 	}
-	s.errors = counting.NewErrors("owner", s.objs.Errors,
-		[]*ebpf.Program{s.objs.SockSendLength, s.objs.SockRecvLength})
+	var progs []*ebpf.Program
+	for _, name := range users() {
+		if p := s.coll.Programs[name]; p != nil {
+			progs = append(progs, p)
+		}
+	}
+	s.errors = counting.NewErrors("owner", s.coll.Maps["errors"], progs)
 	return s, nil
 }
 
-// Owners is the map from sockets to owners, for the other sensors' programs.
-func (s *Sensor) Owners() *ebpf.Map { return s.objs.SkOwner }
+// leaveOut removes programs whose tracepoints this kernel does not have.
+func (s *Sensor) leaveOut(spec *ebpf.CollectionSpec) error {
+	host, err := s.types.Kernel()
+	if err != nil {
+		return fmt.Errorf("read the kernel's types: %w", err)
+	}
+	for _, name := range users() {
+		if !kernel.HasTracepoint(host, name) {
+			delete(spec.Programs, name)
+			s.lacks = append(s.lacks, "no tracepoint "+name+" (6.3 has it): "+
+				"a socket that a worker inherited stays its maker's")
+		}
+	}
+	return nil
+}
+
+// load loads everything, or where tracing programs cannot use socket storage
+// (before 5.11) those that the others can do without.
+func (s *Sensor) load(spec *ebpf.CollectionSpec) (err error) {
+	reduced := spec.Copy()
+	if s.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: s.types}); err == nil {
+		return nil
+	}
+	for _, name := range append(users(), openSockets) {
+		delete(reduced.Programs, name)
+	}
+	var retry error
+	if s.coll, retry = ebpf.NewCollectionWithOptions(reduced, ebpf.CollectionOptions{Cache: s.types}); retry != nil {
+		return err
+	}
+	s.noSK = true
+	s.lacks = append(s.lacks, "tracing programs cannot read socket storage (5.11 can): "+
+		"only sockets that were bound since the start have owners")
+	return nil
+}
+
+// Owners is the map from sockets to owners, for the other sensors' programs;
+// nil where they cannot use it.
+func (s *Sensor) Owners() *ebpf.Map {
+	if s.noSK {
+		return nil
+	}
+	return s.coll.Maps["sk_owner"]
+}
 
 // Types are the kernel's types, decoded once for all sensors; nil after Attach,
 // when nobody needs them any more.
@@ -72,14 +135,21 @@ func (s *Sensor) Lacks() []string { return s.lacks }
 func (s *Sensor) Attach() error {
 	s.types = nil
 	s.attachCgroup()
-	for _, p := range []*ebpf.Program{s.objs.SockSendLength, s.objs.SockRecvLength} {
+	for _, name := range users() {
+		p := s.coll.Programs[name]
+		if p == nil {
+			continue
+		}
 		l, err := link.AttachTracing(link.TracingOptions{Program: p})
 		if err != nil {
-			return fmt.Errorf("attach %s: %w", p, err)
+			return fmt.Errorf("attach %s: %w", name, err)
 		}
 		s.links = append(s.links, l)
 	}
-	it, err := link.AttachIter(link.IterOptions{Program: s.objs.OpenSockets})
+	if s.coll.Programs[openSockets] == nil {
+		return nil
+	}
+	it, err := link.AttachIter(link.IterOptions{Program: s.coll.Programs[openSockets]})
 	if err != nil {
 		return fmt.Errorf("attach the socket iterator: %w", err)
 	}
@@ -93,17 +163,17 @@ func (s *Sensor) attachCgroup() {
 		return
 	}
 	hooks := []struct {
-		prog *ebpf.Program
+		name string
 		at   ebpf.AttachType
 	}{
-		{s.objs.SockCreate, ebpf.AttachCGroupInetSockCreate},
-		{s.objs.PostBind4, ebpf.AttachCGroupInet4PostBind},
-		{s.objs.PostBind6, ebpf.AttachCGroupInet6PostBind},
+		{sockCreate, ebpf.AttachCGroupInetSockCreate},
+		{postBind4, ebpf.AttachCGroupInet4PostBind},
+		{postBind6, ebpf.AttachCGroupInet6PostBind},
 	}
 	for _, h := range hooks {
-		l, err := link.AttachCgroup(link.CgroupOptions{Path: s.cfg.CgroupRoot, Attach: h.at, Program: h.prog})
+		l, err := link.AttachCgroup(link.CgroupOptions{Path: s.cfg.CgroupRoot, Attach: h.at, Program: s.coll.Programs[h.name]})
 		if err != nil {
-			s.lacks = append(s.lacks, fmt.Sprintf("attach %v at %s: %v", h.at, s.cfg.CgroupRoot, err))
+			s.lacks = append(s.lacks, fmt.Sprintf("attach %s at %s: %v", h.name, s.cfg.CgroupRoot, err))
 			continue
 		}
 		s.links = append(s.links, l)
@@ -114,6 +184,9 @@ func (s *Sensor) attachCgroup() {
 // owner to those that had none. It reads the file tables of all processes:
 // about 1 ms for each thousand open files.
 func (s *Sensor) Scan(visit func(*decode.OpenSocket)) error {
+	if s.iter == nil {
+		return nil
+	}
 	rows, err := s.iter.Open()
 	if err != nil {
 		return fmt.Errorf("open the socket iterator: %w", err)
@@ -136,13 +209,13 @@ func (s *Sensor) Scan(visit func(*decode.OpenSocket)) error {
 // nothing, or had to forget it.
 func (s *Sensor) Process(key decode.ProcessKey) (decode.Process, bool) {
 	var p decode.Process
-	return p, s.objs.Processes.Lookup(&key, &p) == nil
+	return p, s.coll.Maps["processes"].Lookup(&key, &p) == nil
 }
 
 // Bound returns who bound a local address; false if nobody did.
 func (s *Sensor) Bound(key decode.BoundKey) (decode.OwnerRef, bool) {
 	var o decode.OwnerRef
-	return o, s.objs.Bound.Lookup(&key, &o) == nil
+	return o, s.coll.Maps["bound"].Lookup(&key, &o) == nil
 }
 
 // Losses returns what could not be kept since the last call.
@@ -164,12 +237,7 @@ func (s *Sensor) Detach() error {
 
 // Close detaches and frees everything.
 func (s *Sensor) Close() error {
-	return errors.Join(s.Detach(), ignoreClosed(s.objs.Close()))
-}
-
-func ignoreClosed(err error) error {
-	if errors.Is(err, os.ErrClosed) {
-		return nil
-	}
+	err := s.Detach()
+	s.coll.Close()
 	return err
 }
