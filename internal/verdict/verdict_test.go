@@ -118,6 +118,8 @@ func TestJudge(t *testing.T) {
 	check(Case{Place: "tcp_v4_rcv", Proto: "tcp", SocketState: "time_wait"}, benign, "NO_REASON/tcp_v4_rcv")
 	check(Case{Place: "nf_hook_slow"}, policy, "NOT_SPECIFIED/nf_hook_slow")
 	check(Case{Place: "__dev_queue_xmit"}, resource, "NO_REASON/__dev_queue_xmit")
+	check(Case{Place: "kfree_skb_list", Proto: "udp", Direction: record.Out}, resource, "NO_REASON/kfree_skb_list")
+	check(Case{Place: "kfree_skb_list", Proto: "udp", Direction: record.In}, benign, "NO_REASON/kfree_skb_list")
 	check(Case{Place: "ping_rcv"}, benign, "NOT_SPECIFIED/ping_rcv")
 	check(Case{Place: "skb_release_data"}, benign, "NOT_SPECIFIED/skb_release_data")
 	check(Case{Place: "udp_queue_rcv_one_skb"}, resource, "NOT_SPECIFIED/udp_queue_rcv_one_skb")
