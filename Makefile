@@ -57,15 +57,15 @@ ifeq ($(KERNEL),)
 go-test:
 	CGO_ENABLED=1 $(GO) test -race -count=1 -p 2 -timeout 10m $(addprefix -exec=,$(AS_ROOT)) $(RACE_PACKAGES)
 
-kernel-test:
-	$(GO) test -count=1 -p 1 -timeout 25m $(addprefix -exec=,$(AS_ROOT)) ./test/...
+kernel-test: build
+	NETFATE_BIN=$(abspath bin/netfate) $(GO) test -count=1 -p 1 -timeout 25m $(addprefix -exec=,$(AS_ROOT)) ./test/...
 else
 go-test:
 	@echo "make test: this host's own kernel is not asked; tests that need root run on $(KERNEL) in QEMU"
 	CGO_ENABLED=1 $(GO) test -race -count=1 -p 2 -timeout 10m -exec=$(abspath tools/unprivileged) $(RACE_PACKAGES)
 
-kernel-test:
-	$(GO) test -count=1 -p 1 -short -timeout 25m -exec="$(IN_VM)" $(ROOT_PACKAGES) ./test/...
+kernel-test: build
+	NETFATE_BIN=$(abspath bin/netfate) $(GO) test -count=1 -p 1 -short -timeout 25m -exec="$(IN_VM)" $(ROOT_PACKAGES) ./test/...
 endif
 
 check-format:

@@ -1,0 +1,84 @@
+package scenario
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/netfate/netfate/test/netlab"
+)
+
+// loaded lists the programs and links that the kernel has, by kind and id.
+func loaded(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	for id := ebpf.ProgramID(0); ; {
+		next, err := ebpf.ProgramGetNextID(id)
+		if errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("list programs: %v", err)
+		}
+		id = next
+		all = append(all, "program "+name(id))
+	}
+	links := &link.Iterator{}
+	for links.Next() {
+		info, err := links.Link.Info()
+		if err != nil {
+			t.Fatalf("read a link: %v", err)
+		}
+		all = append(all, "link of "+name(info.Program))
+	}
+	if err := links.Err(); err != nil {
+		t.Fatalf("list links: %v", err)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// name returns what a program is called, its id if it has just gone.
+func name(id ebpf.ProgramID) string {
+	p, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return "one that is gone"
+	}
+	defer p.Close()
+	info, err := p.Info()
+	if err != nil {
+		return "one that is gone"
+	}
+	return info.Name
+}
+
+// TestNothingStays checks that whatever ends netfate, nothing of it stays in
+// the kernel, and that two at once do not disturb each other.
+func TestNothingStays(t *testing.T) {
+	needRoot(t)
+	before := loaded(t)
+	ignore := func([]byte) error { return nil }
+
+	first := startWatch(t, ignore, "drops")
+	second := startWatch(t, ignore, "flows")
+	if got := loaded(t); len(got) <= len(before) {
+		t.Errorf("got %d programs and links while two netfates watch, want more than the %d before", len(got), len(before))
+	}
+	if err := first.cmd.Process.Kill(); err != nil {
+		t.Fatalf("kill -9: %v", err)
+	}
+	if err := first.cmd.Wait(); err == nil {
+		t.Error("got exit code 0 from a netfate that was killed")
+	}
+	second.stop()
+
+	gone := netlab.Poll(30*time.Second, func() bool { return slices.Equal(loaded(t), before) })
+	if !gone {
+		t.Errorf("got %q in the kernel after kill -9 and Ctrl-C, want %q as before", loaded(t), before)
+	}
+}
