@@ -116,7 +116,7 @@ func (e *explainer) seen(ctx context.Context) error {
 	if err := e.watch.prepare(ctx, nil); err != nil {
 		return err
 	}
-	e.watch.cfg.Drops = true
+	e.watch.cfg.Drops, e.watch.cfg.Book = true, e.book
 	losses := &lossList{}
 	if e.watch.read == "" {
 		fmt.Fprintf(os.Stderr, "netfate: looking for losses, for %v\n", e.watch.duration)

@@ -55,11 +55,11 @@ expression as tcpdump takes it, evaluated in the kernel.`,
 			}
 			o := w.options()
 			o.All, o.Each, o.Stack = all, each, stack
-			why, err := newWhy()
+			book, err := verdict.New()
 			if err != nil {
 				return err
 			}
-			o.Why = why
+			w.cfg.Book, o.Why = book, why(book)
 			view, err := table.NewDrops(os.Stdout, os.Stderr, o)
 			if err != nil {
 				return usageError{err}
@@ -75,20 +75,16 @@ expression as tcpdump takes it, evaluated in the kernel.`,
 	return cmd
 }
 
-// newWhy returns what explains a drop in one line. The place is the location
+// why returns what explains a drop in one line. The place is the location
 // without its offset.
-func newWhy() (func(record.Drop) string, error) {
-	book, err := verdict.New()
-	if err != nil {
-		return nil, err
-	}
+func why(book *verdict.Book) func(record.Drop) string {
 	return func(d record.Drop) string {
 		place, _, _ := strings.Cut(d.Location, "+")
 		return book.Judge(verdict.Case{
 			Reason: d.Reason, Subsystem: d.Subsystem, Place: place, Proto: d.Proto,
 			SocketState: d.SocketState, Direction: d.Direction, Multicast: agent.Group(d.DstAddr),
 		}).Why
-	}, nil
+	}
 }
 
 func newFlows() *cobra.Command {
@@ -146,12 +142,12 @@ func overview(cmd *cobra.Command) {
 		if o.Rows == 0 {
 			o.Rows = 10
 		}
-		why, err := newWhy()
+		book, err := verdict.New()
 		if err != nil {
 			return err
 		}
 		drops, flows := o, o
-		drops.Why = why
+		w.cfg.Book, drops.Why = book, why(book)
 		dropView, err := table.NewDrops(os.Stdout, os.Stderr, drops)
 		if err != nil {
 			return usageError{err}

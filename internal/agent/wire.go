@@ -40,6 +40,8 @@ type Config struct {
 	MaxFlows, MaxDrops uint32
 	// Raw uses raw tracepoints even where typed ones work.
 	Raw bool
+	// Book judges drops; nil reads one.
+	Book *verdict.Book
 }
 
 // Output is a sink and what messages call it.
@@ -133,9 +135,11 @@ func wire(cfg Config) (*live, error) {
 	if err != nil {
 		return nil, err
 	}
-	book, err := verdict.New()
-	if err != nil {
-		return nil, err
+	book := cfg.Book
+	if book == nil {
+		if book, err = verdict.New(); err != nil {
+			return nil, err
+		}
 	}
 	host, err := os.Hostname()
 	if err != nil {
