@@ -131,9 +131,10 @@ type Device struct {
 // Flows joins what the flow sensor read into rows of both ways. It belongs to
 // one goroutine. The zero value is not ready; see NewFlows.
 type Flows struct {
-	rows map[flowID]*Flow
-	free []*Flow
-	past memory
+	rows  map[flowID]*Flow
+	free  []*Flow
+	past  memory
+	began map[Pair]*Flow // in Roll: where a new pair was seen first
 }
 
 type flowID struct {
@@ -144,7 +145,7 @@ type flowID struct {
 // NewFlows returns an empty table that remembers who began and who owns up to
 // remember pairs from one interval to the next.
 func NewFlows(remember int) *Flows {
-	return &Flows{rows: map[flowID]*Flow{}, past: newMemory(remember)}
+	return &Flows{rows: map[flowID]*Flow{}, past: newMemory(remember), began: map[Pair]*Flow{}}
 }
 
 // Len returns the number of rows so far in this interval.
@@ -216,6 +217,7 @@ type Owners interface {
 // row is good until visit returns.
 func (t *Flows) Roll(owners Owners, drops []PairDrops, visit func(*Flow)) {
 	t.join(drops)
+	t.findFirst()
 	for id, row := range t.rows {
 		if row.In.Buffers == 0 && row.Out.Buffers == 0 {
 			// A busy driver gave back all that was counted.
@@ -228,6 +230,7 @@ func (t *Flows) Roll(owners Owners, drops []PairDrops, visit func(*Flow)) {
 		t.free = append(t.free, row)
 	}
 	clear(t.rows)
+	clear(t.began)
 	if len(t.free) > maxFree {
 		t.free = append([]*Flow(nil), t.free[:maxFree]...)
 	}
@@ -261,6 +264,29 @@ func (t *Flows) join(drops []PairDrops) {
 	}
 }
 
+// findFirst finds, for each pair that is not remembered, the interface that saw
+// it first: the others may have seen the answer first.
+func (t *Flows) findFirst() {
+	clear(t.began)
+	for id, row := range t.rows {
+		if known, ok := t.past.get(id.Pair); ok && known.decided {
+			continue
+		}
+		have := t.began[id.Pair]
+		if have == nil || row.first() < have.first() || row.first() == have.first() && row.IfIndex < have.IfIndex {
+			t.began[id.Pair] = row
+		}
+	}
+}
+
+// first is when the first packet passed, on the monotonic clock.
+func (f *Flow) first() uint64 {
+	if f.In.First == 0 || f.Out.First != 0 && f.Out.First < f.In.First {
+		return f.Out.First
+	}
+	return f.In.First
+}
+
 // settle decides who began and who owns a row, by what is seen now, by what
 // was remembered, or by what others know.
 func (t *Flows) settle(owners Owners, row *Flow) {
@@ -277,7 +303,11 @@ func (t *Flows) settle(owners Owners, row *Flow) {
 	if ok && known.decided {
 		row.LocalBegan = known.localBegan
 	} else {
-		row.LocalBegan = localBegan(row)
+		first := t.began[row.Pair]
+		if first == nil { // it was remembered a moment ago
+			first = row
+		}
+		row.LocalBegan = localBegan(first)
 	}
 	if !row.other {
 		t.past.put(row.Pair, fact{owner: row.Owner, localBegan: row.LocalBegan, decided: true})
