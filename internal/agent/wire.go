@@ -123,7 +123,7 @@ func closeAll(outputs []Output) error {
 
 // wire makes everything and attaches nothing.
 func wire(cfg Config) (*live, error) {
-	spec, err := kernel.LoadBTF()
+	types, spec, err := kernel.LoadTypes()
 	if err != nil {
 		return nil, err
 	}
@@ -149,18 +149,18 @@ func wire(cfg Config) (*live, error) {
 		return nil, err
 	}
 	l := &live{cfg: cfg, names: newNames(host, reasons, book), dropTable: table.NewDrops(), tick: tickNS()}
-	if err := l.load(args); err != nil {
+	if err := l.load(args, types); err != nil {
 		return nil, errors.Join(kernel.Diagnose(err, "load the sensors"), l.close())
 	}
 	return l, nil
 }
 
-// load makes the sensors. The owner's comes first: the others use its map and
-// what it decoded of the kernel's types. Those are verified by the kernel at
-// the same time, since that is most of what a start takes.
-func (l *live) load(args kernel.FreeArgs) (err error) {
+// load makes the sensors. The owner's comes first: the others use its map. Those
+// are verified by the kernel at the same time, since that is most of what a
+// start takes.
+func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 	cfg := &l.cfg
-	if l.owners, err = owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}); err != nil {
+	if l.owners, err = owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2, Types: types}); err != nil {
 		return err
 	}
 	l.names.owners = l.owners
@@ -170,7 +170,7 @@ func (l *live) load(args kernel.FreeArgs) (err error) {
 		both.Go(func() {
 			l.drops, dropErr = drop.New(drop.Config{
 				Args: args, Filter: cfg.Filter, MaxDrops: cfg.MaxDrops, Stack: cfg.Stack,
-				Owners: l.owners.Owners(), Types: l.owners.Types(), Raw: cfg.Raw,
+				Owners: l.owners.Owners(), Types: types, Raw: cfg.Raw,
 			})
 		})
 	}
@@ -179,7 +179,7 @@ func (l *live) load(args kernel.FreeArgs) (err error) {
 		both.Go(func() {
 			l.flows, flowErr = flow.New(flow.Config{
 				Filter: cfg.Filter, MaxFlows: cfg.MaxFlows,
-				Owners: l.owners.Owners(), Types: l.owners.Types(), Raw: cfg.Raw,
+				Owners: l.owners.Owners(), Types: types, Raw: cfg.Raw,
 			})
 		})
 	}

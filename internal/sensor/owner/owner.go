@@ -29,12 +29,14 @@ type Config struct {
 	// watched, its root as a rule. Without one only sockets that send or
 	// receive, and those that Scan finds, have owners.
 	CgroupRoot string
+	// Types are the kernel's types, if they are decoded already; nil decodes
+	// them anew.
+	Types *btf.Cache
 }
 
 // Sensor tells owners. Its methods belong to one goroutine.
 type Sensor struct {
 	cfg    Config
-	types  *btf.Cache
 	coll   *ebpf.Collection
 	links  []link.Link
 	iter   *link.Iter
@@ -61,7 +63,10 @@ func New(cfg Config) (*Sensor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the owner object: %w", err)
 	}
-	s := &Sensor{cfg: cfg, types: btf.NewCache()}
+	if cfg.Types == nil {
+		cfg.Types = btf.NewCache()
+	}
+	s := &Sensor{cfg: cfg}
 	if err := s.leaveOut(spec); err != nil {
 		return nil, err
 	}
@@ -80,7 +85,7 @@ func New(cfg Config) (*Sensor, error) {
 
 // leaveOut removes programs whose tracepoints this kernel does not have.
 func (s *Sensor) leaveOut(spec *ebpf.CollectionSpec) error {
-	host, err := s.types.Kernel()
+	host, err := s.cfg.Types.Kernel()
 	if err != nil {
 		return fmt.Errorf("read the kernel's types: %w", err)
 	}
@@ -98,14 +103,14 @@ func (s *Sensor) leaveOut(spec *ebpf.CollectionSpec) error {
 // (before 5.11) those that the others can do without.
 func (s *Sensor) load(spec *ebpf.CollectionSpec) (err error) {
 	reduced := spec.Copy()
-	if s.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: s.types}); err == nil {
+	if s.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: s.cfg.Types}); err == nil {
 		return nil
 	}
 	for _, name := range append(users(), openSockets) {
 		delete(reduced.Programs, name)
 	}
 	var retry error
-	if s.coll, retry = ebpf.NewCollectionWithOptions(reduced, ebpf.CollectionOptions{Cache: s.types}); retry != nil {
+	if s.coll, retry = ebpf.NewCollectionWithOptions(reduced, ebpf.CollectionOptions{Cache: s.cfg.Types}); retry != nil {
 		return err
 	}
 	s.noSK = true
@@ -123,17 +128,13 @@ func (s *Sensor) Owners() *ebpf.Map {
 	return s.coll.Maps["sk_owner"]
 }
 
-// Types are the kernel's types, decoded once for all sensors; nil after Attach,
-// when nobody needs them any more.
-func (s *Sensor) Types() *btf.Cache { return s.types }
-
 // Lacks lists what could not be attached, each with what it costs.
 func (s *Sensor) Lacks() []string { return s.lacks }
 
 // Attach starts noting owners. What this kernel cannot attach is left out and
 // listed by Lacks.
 func (s *Sensor) Attach() error {
-	s.types = nil
+	s.cfg.Types = nil // nobody needs them any more
 	s.attachCgroup()
 	for _, name := range users() {
 		p := s.coll.Programs[name]
