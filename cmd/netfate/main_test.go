@@ -36,15 +36,23 @@ func TestStories(t *testing.T) {
 	})
 }
 
-// exits CODE COMMAND…: runs it and holds its exit code against CODE. Its output
-// goes to the files stdout and stderr.
+// exits CODE [nobody] COMMAND…: runs it, without privileges if nobody is to, and
+// holds its exit code against CODE. Its output goes to the files stdout and
+// stderr.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE COMMAND...")
 	}
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	err = ts.Exec(args[1], args[2:]...)
+	command := args[1:]
+	if command[0] == "nobody" {
+		command = command[1:]
+		if os.Geteuid() == 0 {
+			command = append([]string{"unshare", "--user"}, command...)
+		}
+	}
+	err = ts.Exec(command[0], command[1:]...)
 	ts.Check(os.WriteFile(ts.MkAbs("stdout"), []byte(ts.ReadFile("stdout")), 0o644))
 	ts.Check(os.WriteFile(ts.MkAbs("stderr"), []byte(ts.ReadFile("stderr")), 0o644))
 	got := 0
