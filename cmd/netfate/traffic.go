@@ -110,7 +110,7 @@ FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel.
 				return err
 			}
 			o := w.options()
-			o.By, o.All = by, all
+			o.By, o.All, o.Selected = by, all, w.cfg.Select.Any()
 			view, err := table.NewFlows(os.Stdout, os.Stderr, o)
 			if err != nil {
 				return usageError{err}

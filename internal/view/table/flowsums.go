@@ -35,6 +35,7 @@ type FlowSums struct {
 	clock
 	by       string
 	max      int
+	selected bool // see Options.Selected
 	rows     map[flowKey]*flowRow
 	other    flowRow
 	hasOther bool
@@ -149,6 +150,10 @@ func (m *FlowSums) Add(b *record.Batch) {
 		list := conversations(b.Flows)
 		for i := range list {
 			c := &list[i]
+			if m.selected {
+				c.tally.packets = c.tally.packetsIn + c.tally.packetsOut
+				c.tally.bytes = c.tally.bytesIn + c.tally.bytesOut
+			}
 			m.add(m.keyOf(c.flow), c.flow, c.name, &c.tally, c.flow.Other)
 		}
 	}

@@ -204,8 +204,13 @@ func (m *FlowSums) footer(o *Options, g *signs) []string {
 		add(fmt.Sprintf("all interfaces: in %s, out %s", bitRate(now.bytesIn, span), bitRate(now.bytesOut, span)),
 			fmt.Sprintf("%s: in %s, out %s", since, size(m.total.bytesIn), size(m.total.bytesOut)))
 	}
-	add(fmt.Sprintf("host, each packet once: %s, %s", bitRate(lately.bytes, span), perSecond(lately.packets, span)),
-		fmt.Sprintf("%s: %s in %s, %s dropped", since, size(m.host.bytes), plural(m.host.packets, "packet"), count(m.total.drops)))
+	what, all := "host, each packet once", m.host
+	if m.selected {
+		what, all = "selected", hostTally{m.total.packets, m.total.bytes}
+		lately = hostTally{now.packets, now.bytes}
+	}
+	add(fmt.Sprintf("%s: %s, %s", what, bitRate(lately.bytes, span), perSecond(lately.packets, span)),
+		fmt.Sprintf("%s: %s in %s, %s dropped", since, size(all.bytes), plural(all.packets, "packet"), count(m.total.drops)))
 	if m.folded > 0 {
 		add(fmt.Sprintf("%s of the last row did not fit here; what came back begins anew above, sums stay exact", plural(m.folded, "row")))
 	}

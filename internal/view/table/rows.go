@@ -171,6 +171,7 @@ func (v *flowRows) Batch(b *record.Batch) error {
 		}
 	} else {
 		m := NewFlowSums(v.o.By, v.o.MaxKeys)
+		m.selected = v.o.Selected
 		m.Add(b)
 		for _, f := range m.records() {
 			v.rows.add(&f)

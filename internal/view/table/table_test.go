@@ -391,3 +391,23 @@ func BenchmarkFlowTable(b *testing.B) {
 		m.Lines(Options{Width: 120, height: 40})
 	}
 }
+
+// TestSelectedFlowsAddUp checks that a flow whose other end was not selected
+// counts what goes both ways, of which the host's count is only the half that
+// began here.
+func TestSelectedFlowsAddUp(t *testing.T) {
+	b := record.Batch{Flows: []record.Flow{{
+		PacketsIn: 7, BytesIn: 7000, PacketsOut: 3, BytesOut: 300, HostPackets: 3, HostBytes: 300,
+	}}}
+	for _, c := range []struct {
+		selected bool
+		want     uint64
+	}{{false, 300}, {true, 7300}} {
+		m := NewFlowSums(byFlow, 0)
+		m.selected = c.selected
+		m.Add(&b)
+		if m.total.bytes != c.want {
+			t.Errorf("selected %v: got %d bytes, want %d", c.selected, m.total.bytes, c.want)
+		}
+	}
+}

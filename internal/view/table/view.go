@@ -52,6 +52,11 @@ type Options struct {
 	Stack bool   // drops: the kernel stack beneath, where a sample brought it
 	By    string // flows: one of FlowGroups; empty is flow
 
+	// Selected says that not all records of the host are here: flows then add up
+	// what goes in and out, since what the host counts once may be in a record
+	// that is not.
+	Selected bool
+
 	// Once shows one table, at Close, with rates over the whole time, instead
 	// of one after each batch with the rates of that batch.
 	Once bool
@@ -115,7 +120,9 @@ func NewFlows(out, notes io.Writer, o Options) (View, error) {
 	case o.Format != Table && o.Format != "":
 		return nil, badFormat(o.Format)
 	}
-	return newTables(out, o, NewFlowSums(o.By, o.MaxKeys)), nil
+	m := NewFlowSums(o.By, o.MaxKeys)
+	m.selected = o.Selected
+	return newTables(out, o, m), nil
 }
 
 func badFormat(f Format) error {
