@@ -28,7 +28,9 @@ const (
 // total is the host's count, each packet once; what goes in and out is as
 // seen from one interface, its owner's if there is one; its owner is whoever
 // any of its records names, so that traffic of a container counts as the
-// container's on the host's interface too.
+// container's on the host's interface too. By process and container a
+// conversation within the host is that of both its ends, each as its own
+// interface saw it.
 //
 // It has no clock and is for one goroutine.
 type FlowSums struct {
@@ -147,7 +149,7 @@ func (m *FlowSums) Add(b *record.Batch) {
 			m.add(flowKey{netns: f.NetNS, ifname: f.IfName}, f, f.Name, &t, f.Other && f.IfName == "")
 		}
 	} else {
-		list := conversations(b.Flows)
+		list := conversations(b.Flows, m.by == byProcess || m.by == byContainer)
 		for i := range list {
 			c := &list[i]
 			if m.selected {
@@ -167,34 +169,91 @@ type conversation struct {
 	tally flowTally
 }
 
-// conversations joins the records of a batch, in order of first appearance.
-func conversations(flows []record.Flow) []conversation {
-	type key struct {
-		tuple tuple
-		proto string
-		netns uint32
-		other int // of a remainder: its index, as it is no conversation
-	}
-	index := make(map[key]int, len(flows))
+// conversationKey is what tells conversations apart.
+type conversationKey struct {
+	tuple tuple
+	proto string
+	netns uint32
+	other int // of a remainder: its index, as it is no conversation
+	owner ownerKey
+}
+
+// ownerKey is an end of a conversation by who owns it; zero if nobody does.
+type ownerKey struct {
+	pid             uint32
+	comm, container string
+}
+
+// conversations joins the records of a batch, in order of first appearance. By
+// owner, each owner has the conversation as its own: where both ends are on
+// this host, it is the traffic of both.
+func conversations(flows []record.Flow, byOwner bool) []conversation {
+	index := make(map[conversationKey]int, len(flows))
 	list := make([]conversation, 0, len(flows))
 	for i := range flows {
-		f := &flows[i]
-		k := key{tuple: canonical(tuple{f.SrcAddr, f.DstAddr, f.SrcPort, f.DstPort}), proto: f.Proto}
-		if f.SrcAddr.IsLoopback() || f.DstAddr.IsLoopback() {
-			k.netns = f.NetNS // every namespace has its own 127.0.0.1
-		}
-		if f.Other {
-			k = key{other: i + 1}
-		}
+		k := keyOfConversation(&flows[i], i, byOwner)
 		at, ok := index[k]
 		if !ok {
 			at = len(list)
 			index[k] = at
 			list = append(list, conversation{})
 		}
-		list[at].join(f)
+		list[at].join(&flows[i])
+	}
+	if byOwner {
+		return giveToOwners(list, index)
 	}
 	return list
+}
+
+func keyOfConversation(f *record.Flow, i int, byOwner bool) conversationKey {
+	if f.Other {
+		return conversationKey{other: i + 1}
+	}
+	k := conversationKey{tuple: canonical(tuple{f.SrcAddr, f.DstAddr, f.SrcPort, f.DstPort}), proto: f.Proto}
+	if f.SrcAddr.IsLoopback() || f.DstAddr.IsLoopback() {
+		k.netns = f.NetNS // every namespace has its own 127.0.0.1
+	}
+	if byOwner && f.Known() {
+		k.owner = ownerKey{f.PID, f.Comm, f.Container}
+	}
+	return k
+}
+
+// giveToOwners counts, for each owner, what its own interface saw. What the
+// records without an owner hold of an owned conversation, on its way through
+// the host, goes to one of the owners: the host's count, and the drops.
+func giveToOwners(list []conversation, index map[conversationKey]int) []conversation {
+	first := make(map[conversationKey]int, len(index)) // of the owned ones, without their owner
+	for k, at := range index {
+		if k.owner == (ownerKey{}) {
+			continue
+		}
+		c := &list[at].tally
+		c.packets, c.bytes = c.packetsIn+c.packetsOut, c.bytesIn+c.bytesOut
+		k.owner = ownerKey{}
+		if have, ok := first[k]; !ok || at < have {
+			first[k] = at
+		}
+	}
+	given := map[int]bool{}
+	for k, at := range first {
+		if passing, ok := index[k]; ok {
+			from, to := &list[passing].tally, &list[at].tally
+			to.hostPackets += from.hostPackets
+			to.hostBytes += from.hostBytes
+			to.drops += from.drops
+			to.retransmits += from.retransmits
+			given[passing] = true
+		}
+	}
+	kept := list[:0]
+	for at := range list {
+		if !given[at] {
+			kept = append(kept, list[at])
+		}
+	}
+	return kept
 }
 
 // join adds a record. The host's counts, drops and retransmits add up over
