@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 
@@ -101,7 +102,7 @@ func benignSockets() []Recipe {
 				client, server := pair(l)
 				server.ListenUDP("10.0.0.2:9000")
 				return client, func() int {
-					slow(client)
+					slow(client, 4000)
 					client.Datagrams("10.0.0.2:9000", 4, 700) // two go at once, two wait
 					waiting := queueLength(client)
 					client.Must("delete tbf", client.Netlink().QdiscDel(&netlink.GenericQdisc{QdiscAttrs: netlink.QdiscAttrs{
@@ -156,8 +157,8 @@ func benignSockets() []Recipe {
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 				client, _, server := routed(l)
 				return server, func() int {
-					for range 20 {
-						transfer(client, server, farServer+":9000", 1000)
+					for i := range 20 {
+						transfer(client, server, fmt.Sprintf("%s:%d", farServer, 9000+i), 1000)
 					}
 					return 0
 				}

@@ -50,7 +50,7 @@ func queueLosses() []Recipe {
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 				client, server := pair(l)
 				server.ListenUDP("10.0.0.2:9000")
-				slow(client)
+				slow(client, 100_000)
 				return client, func() int {
 					client.Datagrams("10.0.0.2:9000", 20, 1000)
 					return qdiscDrops(client)
@@ -98,11 +98,12 @@ func received(n *netlab.NetNS, conn *net.UDPConn) int {
 	return count
 }
 
-// slow puts a token bucket of 100 kbit/s with room for 3 kB before eth0.
-func slow(n *netlab.NetNS) {
+// slow puts a token bucket with room for 3 kB before eth0: 1,600 bytes go at
+// once, the rest at the rate, in bit/s.
+func slow(n *netlab.NetNS, rate uint64) {
 	n.Must("add tbf", n.Netlink().QdiscReplace(&netlink.Tbf{
 		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: n.Index("eth0"), Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
-		Rate:       100_000 / 8, Buffer: netlink.Xmittime(100_000/8, 1600), Limit: 3000,
+		Rate:       rate / 8, Buffer: netlink.Xmittime(rate/8, 1600), Limit: 3000,
 	}))
 }
 
