@@ -5,7 +5,7 @@
 
 /*
  * Since 6.2 (a35b9af4ec2c) any address can be read as a struct by plain loads,
- * which the kernel guards with exception tables: a tenth of the cost of
+ * which the kernel guards with exception tables: half the cost of
  * bpf_probe_read_kernel for a few words.
  */
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
