@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
 	"github.com/netfate/netfate/internal/record"
@@ -19,7 +22,9 @@ import (
 // takes a random time about it.
 type load struct {
 	rand    *rand.Rand
-	rows    int  // handed out so far
+	rows    int // handed out so far
+	detail  int // of them, those that are no news of losses
+	packets uint64
 	stopped int  // calls of Stop
 	after   bool // a Roll came after Stop
 	fail    error
@@ -50,21 +55,51 @@ func (l *load) batch(start, end time.Time) *record.Batch {
 		Drops: make([]record.Drop, l.rand.IntN(5)), Samples: make([]record.Drop, l.rand.IntN(5)),
 		Flows: make([]record.Flow, l.rand.IntN(5)), Lost: make([]record.Lost, l.rand.IntN(2)),
 	}
+	for i := range b.Drops {
+		b.Drops[i].Packets = l.rand.Uint64N(1000)
+	}
+	for i := range b.Flows {
+		b.Flows[i].PacketsIn = l.rand.Uint64N(1000)
+	}
+	for i := range b.Lost {
+		b.Lost[i] = record.Lost{Place: "kernel", Count: l.rand.Uint64N(1000)}
+	}
 	l.rows += rowsOf(b)
+	l.detail += rowsOf(b) - len(b.Lost)
+	l.packets += packetsOf(b)
 	return b
+}
+
+// packetsOf is everything that b counts: it must never be lost.
+func packetsOf(b *record.Batch) (n uint64) {
+	for i := range b.Drops {
+		n += b.Drops[i].Packets
+	}
+	for i := range b.Flows {
+		n += b.Flows[i].PacketsIn
+	}
+	for _, l := range b.Lost {
+		if l.Place == "kernel" {
+			n += l.Count
+		}
+	}
+	return n
 }
 
 func rowsOf(b *record.Batch) int { return len(b.Drops) + len(b.Samples) + len(b.Flows) + len(b.Lost) }
 
-// tally is a sink that counts rows and what it was told to have missed.
+// tally is a sink that counts rows, what they count, and how many rows it was
+// told to have got without their detail.
 type tally struct {
-	pause  func()           // before each batch
-	fail   func(n int) bool // at the batch of this number
-	rows   int
-	lost   int
-	failed int // rows of the batch that it failed at
-	seen   int // batches
-	closed int
+	pause   func()           // before each batch
+	fail    func(n int) bool // at the batch of this number
+	rows    int
+	detail  int
+	lost    int
+	packets uint64
+	failed  int // rows of the batch that it failed at
+	seen    int // batches
+	closed  int
 }
 
 var errSink = errors.New("disk is full")
@@ -78,13 +113,18 @@ func (s *tally) Batch(b *record.Batch) error {
 		s.failed = rowsOf(b)
 		return errSink
 	}
+	whole := true
 	for _, l := range b.Lost {
-		if l.Reason == "full" {
+		if strings.HasPrefix(l.Place, "queue") {
 			s.lost += int(l.Count)
-			s.rows-- // it is news of the queue's, not a row of the feed's
+			whole = false
 		}
 	}
-	s.rows += rowsOf(b)
+	s.packets += packetsOf(b)
+	if whole {
+		s.rows += rowsOf(b)
+		s.detail += rowsOf(b) - len(b.Lost)
+	}
 	return nil
 }
 
@@ -108,8 +148,9 @@ func start(sink Sink, failed func(error)) *queue {
 
 func ignore(error) {}
 
-// TestPump is the promise of the queues: for each sink, however slow, what the
-// feed brought is what the sink took and what it was told to have missed.
+// TestPump is the promise of the queues: for each sink, however slow, counts are
+// exact, and the rows that the feed brought are those that the sink took and those
+// that it was told to have got without their detail.
 func TestPump(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	for seed := range uint64(10) {
@@ -138,8 +179,11 @@ func TestPump(t *testing.T) {
 					t.Errorf("seed %d: close %d: %v", seed, i, err)
 				}
 				s := sinks[i]
-				if s.rows+s.lost != feed.rows {
-					t.Errorf("seed %d, sink %d: got %d rows and %d counted lost, sum %d; want %d", seed, i, s.rows, s.lost, s.rows+s.lost, feed.rows)
+				if s.detail+s.lost != feed.detail {
+					t.Errorf("seed %d, sink %d: got %d rows and %d without their detail, sum %d; want %d", seed, i, s.detail, s.lost, s.detail+s.lost, feed.detail)
+				}
+				if s.packets != feed.packets {
+					t.Errorf("seed %d, sink %d: the rows count %d packets, want %d", seed, i, s.packets, feed.packets)
 				}
 				if i < 2 && s.lost != 0 {
 					t.Errorf("seed %d, sink %d: lost %d rows, though it was not slow", seed, i, s.lost)
@@ -291,51 +335,82 @@ func TestPushToDeadSink(t *testing.T) {
 	})
 }
 
-// TestPushToFullQueue counts what did not fit, and tells when there is room.
+// TestPushToFullQueue adds up what did not fit, and sends the sum ahead of the
+// next batch when there is room.
 func TestPushToFullQueue(t *testing.T) {
 	q := newQueue("test", &tally{}) // nobody takes anything
 	batch := &record.Batch{
-		End: time.Unix(9, 0), Drops: make([]record.Drop, 1), Samples: make([]record.Drop, 2),
-		Flows: make([]record.Flow, 3), Lost: make([]record.Lost, 4),
+		Start: time.Unix(8, 0), End: time.Unix(9, 0), Drops: []record.Drop{{Packets: 5}}, Samples: make([]record.Drop, 2),
+		Flows: []record.Flow{{PacketsIn: 1}, {PacketsIn: 2}, {PacketsOut: 4}}, Lost: []record.Lost{{Place: "kernel", Count: 7}},
 	}
 	for range queueLen {
 		q.push(batch)
 	}
-	if q.refused.Count != 0 {
-		t.Errorf("got %d rows refused while there was room, want 0", q.refused.Count)
+	if !q.rest.Empty() {
+		t.Error("a batch was added up while there was room")
 	}
 	q.push(batch)
 	q.push(batch)
-	if q.refused.Count != 20 || q.refused.Place != "queue of test" || !q.refused.Time.Equal(batch.End) {
-		t.Errorf("got %+v, want 20 rows of the queue of test", q.refused)
-	}
-	<-q.ch
-	<-q.ch
+	take(q)
+	take(q)
 	q.push(batch)
-	if q.refused.Count != 0 {
-		t.Errorf("got %d rows still to be told, want 0", q.refused.Count)
+	if !q.rest.Empty() {
+		t.Error("the sum was not sent, though there is room")
 	}
-	var last []string
+	var all []*record.Batch
 	for len(q.ch) > 0 {
-		b := <-q.ch
-		last = append(last, fmt.Sprint(len(b.Flows)))
-		if len(b.Flows) == 0 && (len(b.Lost) != 1 || b.Lost[0].Count != 20) {
-			t.Errorf("got note %+v, want 20 rows lost", b.Lost)
-		}
+		all = append(all, take(q))
 	}
-	if got := last[len(last)-2:]; got[0] != "0" || got[1] != "3" {
-		t.Errorf("got flows %v at the end of the queue, want the note and then the batch", got)
+	sum := all[len(all)-2]
+	want := &record.Batch{
+		Start: batch.Start, End: batch.End,
+		Drops: []record.Drop{{Endpoints: record.Endpoints{Time: batch.End}, Packets: 10}},
+		Flows: []record.Flow{{Endpoints: record.Endpoints{Time: batch.End}, PacketsIn: 6, PacketsOut: 8, Other: true}},
+		Lost: []record.Lost{
+			{Time: batch.End, Place: "kernel", Count: 14},
+			{Time: batch.End, Place: "queue of test", Reason: "full", Count: 8, Effect: sum.Lost[1].Effect},
+			{Time: batch.End, Place: "queue of test", Reason: "full of samples", Count: 4, Effect: sum.Lost[2].Effect},
+		},
 	}
-	// Room for one only: the note takes it, and the batch is refused.
-	for range queueLen {
+	if diff := cmp.Diff(want, sum, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("the sum of two batches (-want +got):\n%s", diff)
+	}
+	if all[len(all)-1] != batch {
+		t.Error("the batch behind the sum is not the one that was pushed")
+	}
+	// Room for one only: the sum takes it, and the batch begins another.
+	for range queueLen + 1 {
 		q.push(batch)
 	}
+	take(q)
 	q.push(batch)
-	<-q.ch
-	q.push(batch)
-	if q.refused.Count != 10 {
-		t.Errorf("got %d rows refused behind the note, want 10", q.refused.Count)
+	if q.rest.Rows != 4 {
+		t.Errorf("got %d rows added up behind the sum, want 4", q.rest.Rows)
 	}
+}
+
+// TestQueueOfRows is full of rows before it is full of batches; a batch of more
+// than fit waits alone.
+func TestQueueOfRows(t *testing.T) {
+	q := newQueue("test", &tally{})
+	huge := &record.Batch{End: time.Unix(9, 0), Flows: make([]record.Flow, 2*queueRows)}
+	q.push(huge)
+	q.push(&record.Batch{End: time.Unix(10, 0), Flows: make([]record.Flow, 1)})
+	if len(q.ch) != 1 || q.rest.Rows != 1 {
+		t.Errorf("got %d batches queued and %d rows added up, want 1 and 1", len(q.ch), q.rest.Rows)
+	}
+	take(q)
+	q.push(huge)
+	if len(q.ch) != 1 || q.rest.Rows != 2*queueRows {
+		t.Errorf("got %d batches queued and %d rows added up, want the sum and %d", len(q.ch), q.rest.Rows, 2*queueRows)
+	}
+}
+
+// take does what a sink's goroutine does.
+func take(q *queue) *record.Batch {
+	b := <-q.ch
+	q.waiting.Add(-int64(rows(b)))
+	return b
 }
 
 // TestCloseTellsLastLoss has a sink that is slow until the end: what its queue
@@ -346,13 +421,13 @@ func TestCloseTellsLastLoss(t *testing.T) {
 		q := start(s, ignore)
 		pushed := 3 * queueLen
 		for range pushed {
-			q.push(&record.Batch{Flows: make([]record.Flow, 1)})
+			q.push(&record.Batch{End: time.Unix(9, 0), Flows: []record.Flow{{PacketsIn: 1}}})
 		}
 		if err := q.close(time.Hour); err != nil {
 			t.Fatal(err)
 		}
-		if s.rows+s.lost != pushed || s.lost == 0 {
-			t.Errorf("got %d rows and %d counted lost, want %d together", s.rows, s.lost, pushed)
+		if s.rows+s.lost != pushed || s.lost == 0 || s.packets != uint64(pushed) {
+			t.Errorf("got %d rows and %d without their detail of %d packets, want %d together", s.rows, s.lost, s.packets, pushed)
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/internal/table"
 )
 
 // Sink takes frozen batches: a view, an exporter, the history.
@@ -27,9 +28,10 @@ const queueLen = 64
 // of more waits alone. A quiet host never comes near it.
 const queueRows = 1 << 16
 
-// queue leads to one sink, in a goroutine of its own. When it is full the
-// newest batch is not queued, its rows are counted, and the next batch that
-// finds room brings the count along. It is full by batches or by rows.
+// queue leads to one sink, in a goroutine of its own. A batch that finds it
+// full, by batches or by rows, is added up with those before it, without
+// addresses, and the sum goes ahead of the next batch that finds room: counts
+// stay exact, and how much detail went is told.
 type queue struct {
 	name string
 	sink Sink
@@ -40,11 +42,11 @@ type queue struct {
 	waiting atomic.Int64 // rows, the batch that the sink has in hand included
 
 	// Owned by the pump.
-	refused record.Lost
+	rest *table.Remainder
 }
 
 func newQueue(name string, sink Sink) *queue {
-	return &queue{name: name, sink: sink, ch: make(chan *record.Batch, queueLen), done: make(chan struct{})}
+	return &queue{name: name, sink: sink, ch: make(chan *record.Batch, queueLen), done: make(chan struct{}), rest: table.NewRemainder()}
 }
 
 // run feeds the sink until the queue is closed or the sink fails. failed is
@@ -73,42 +75,54 @@ func rows(b *record.Batch) int {
 	return len(b.Drops) + len(b.Samples) + len(b.Flows) + len(b.Lost)
 }
 
-// push queues b, or counts it.
+// push queues b, or adds it to what waits for room.
 func (q *queue) push(b *record.Batch) {
-	if q.refused.Count > 0 {
-		note := &record.Batch{Start: b.Start, End: b.End, Lost: []record.Lost{q.refused}}
-		select {
-		case q.ch <- note:
-			q.waiting.Add(int64(rows(note)))
-			q.refused = record.Lost{}
-		default:
-		}
+	if !q.rest.Empty() && q.room(q.rest.Len()) {
+		q.send(q.restBatch())
 	}
-	n := int64(rows(b))
-	if waiting := q.waiting.Load(); waiting == 0 || waiting+n <= queueRows {
-		q.waiting.Add(n)
-		select {
-		case q.ch <- b:
-			return
-		default:
-			q.waiting.Add(-n)
-		}
+	if q.rest.Empty() && q.room(rows(b)) {
+		q.send(b)
+		return
 	}
-	q.refused = record.Lost{
-		Time: b.End, Place: "queue of " + q.name, Reason: "full",
-		Count:  q.refused.Count + uint64(n),
-		Effect: "these rows are missing from what was shown or written",
-	}
+	q.rest.Add(b)
 }
 
-// close ends the queue and waits for the sink to take what is in it, and the
-// count of what was refused last, but not for ever.
+// room reports whether a batch of n rows may be sent. Only the pump sends, so
+// there will still be room when it does.
+func (q *queue) room(n int) bool {
+	waiting := q.waiting.Load()
+	return len(q.ch) < cap(q.ch) && (waiting == 0 || waiting+int64(n) <= queueRows)
+}
+
+func (q *queue) send(b *record.Batch) {
+	q.waiting.Add(int64(rows(b)))
+	q.ch <- b
+}
+
+// restBatch takes what was added up, with the count of what it has lost.
+func (q *queue) restBatch() *record.Batch {
+	rows, samples := q.rest.Rows, q.rest.Samples
+	b := q.rest.Batch()
+	for _, l := range []record.Lost{
+		{Reason: "full", Count: rows, Effect: "these rows are counted, but without addresses, as other"},
+		{Reason: "full of samples", Count: samples, Effect: "these events are counted, but not shown one by one"},
+	} {
+		if l.Count > 0 {
+			l.Time, l.Place = b.End, "queue of "+q.name
+			b.Lost = append(b.Lost, l)
+		}
+	}
+	return b
+}
+
+// close ends the queue and waits for the sink to take what is in it, and what
+// was added up last, but not for ever.
 func (q *queue) close(patience time.Duration) error {
 	late, stop := context.WithTimeout(context.Background(), patience)
 	defer stop()
-	if q.refused.Count > 0 {
+	if !q.rest.Empty() {
 		select {
-		case q.ch <- &record.Batch{Start: q.refused.Time, End: q.refused.Time, Lost: []record.Lost{q.refused}}:
+		case q.ch <- q.restBatch():
 		case <-late.Done():
 		}
 	}

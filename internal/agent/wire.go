@@ -101,16 +101,24 @@ func Run(ctx context.Context, cfg Config, outputs []Output, ready func(lacks []s
 // resident in place of 72, for half a percent of a core.
 const gcPercent = 50
 
+// memoryLimit is where the collector works harder rather than let memory grow:
+// what lives in a storm of more flows than the tables hold is less.
+const memoryLimit = 192 << 20
+
 // saveMemory gives back what loading has used, twice as much as all that lives
-// on, and lets the collector run sooner, unless GOGC says how soon. The function
-// that it returns takes that back.
+// on, and lets the collector run sooner, unless GOGC or GOMEMLIMIT say how. The
+// function that it returns takes that back.
 func saveMemory() (restore func()) {
 	debug.FreeOSMemory()
-	if os.Getenv("GOGC") != "" {
-		return func() {}
+	percent, limit := debug.SetGCPercent(gcPercent), debug.SetMemoryLimit(memoryLimit)
+	restore = func() {
+		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
 	}
-	old := debug.SetGCPercent(gcPercent)
-	return func() { debug.SetGCPercent(old) }
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		restore()
+	}
+	return restore
 }
 
 func closeAll(outputs []Output) error {

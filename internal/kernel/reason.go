@@ -35,22 +35,31 @@ type Reasons struct {
 	values map[string]uint32 // by name, core only
 	subsys map[uint32]string // id to name: core, mac80211, openvswitch, qdisc …
 
-	modules func() ([]string, error)
-	module  func(name string) (*btf.Spec, error)
+	open func() typeSources
 
 	mu     sync.Mutex
-	spec   *btf.Spec
 	tables map[uint32]map[uint32]string
+}
+
+// typeSources are where the BTF of the kernel and of its modules is read from.
+// They are opened for each subsystem anew: decoded types take some 10 MB, and
+// most hosts never see a reason of a subsystem.
+type typeSources struct {
+	kernel  func() (*btf.Spec, error)
+	modules func() ([]string, error)
+	module  func(name string) (*btf.Spec, error)
 }
 
 // LoadReasons reads the drop reasons from spec, the kernel's BTF. It returns
 // nil, without an error, for a kernel that has none.
 func LoadReasons(spec *btf.Spec) (*Reasons, error) {
-	cache := btf.NewCache()
-	return loadReasons(spec, cache.Modules, cache.Module)
+	return loadReasons(spec, func() typeSources {
+		types := btf.NewCache()
+		return typeSources{types.Kernel, types.Modules, types.Module}
+	})
 }
 
-func loadReasons(spec *btf.Spec, modules func() ([]string, error), module func(string) (*btf.Spec, error)) (*Reasons, error) {
+func loadReasons(spec *btf.Spec, open func() typeSources) (*Reasons, error) {
 	core, err := enumValues(spec, "skb_drop_reason")
 	if errors.Is(err, btf.ErrNotFound) {
 		return nil, nil
@@ -60,9 +69,8 @@ func loadReasons(spec *btf.Spec, modules func() ([]string, error), module func(s
 	}
 	r := &Reasons{
 		core: make(map[uint32]string, len(core)), values: make(map[string]uint32, len(core)),
-		subsys:  map[uint32]string{0: "core"},
-		modules: modules, module: module,
-		spec: spec, tables: make(map[uint32]map[uint32]string),
+		subsys: map[uint32]string{0: "core"},
+		open:   open, tables: make(map[uint32]map[uint32]string),
 	}
 	for _, v := range core {
 		name, isReason := strings.CutPrefix(v.Name, reasonPrefix)
@@ -183,10 +191,15 @@ func (r *Reasons) findTable(id uint32, subsystem string) map[uint32]string {
 	if short == "openvswitch" {
 		names = append(names, "ovs_drop_reason")
 	}
-	if table := namedTable(r.spec, id, names); table != nil {
+	from := r.open()
+	kernel, err := from.kernel()
+	if err != nil {
+		return nil // it was there when the reasons were read
+	}
+	if table := namedTable(kernel, id, names); table != nil {
 		return table
 	}
-	if spec, err := r.module(short); err == nil {
+	if spec, err := from.module(short); err == nil {
 		if table := namedTable(spec, id, names); table != nil {
 			return table
 		}
@@ -194,7 +207,7 @@ func (r *Reasons) findTable(id uint32, subsystem string) map[uint32]string {
 			return table
 		}
 	}
-	modules, err := r.modules()
+	modules, err := from.modules()
 	if err != nil {
 		modules = nil // no sysfs: the kernel itself is left
 	}
@@ -202,7 +215,7 @@ func (r *Reasons) findTable(id uint32, subsystem string) map[uint32]string {
 		if name == short {
 			continue
 		}
-		spec, err := r.module(name)
+		spec, err := from.module(name)
 		if err != nil {
 			continue // unloaded meanwhile, or without BTF
 		}
@@ -210,7 +223,7 @@ func (r *Reasons) findTable(id uint32, subsystem string) map[uint32]string {
 			return table
 		}
 	}
-	return scannedTable(r.spec, id, short) // built in: some 100 ms, once
+	return scannedTable(kernel, id, short) // built in: some 100 ms, once
 }
 
 // namedTable reads a subsystem's names from the first of the enums that holds

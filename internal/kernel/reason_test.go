@@ -35,6 +35,13 @@ type fakeModules struct {
 	asked []string
 }
 
+// from returns a kernel's types and its modules' as loadReasons opens them.
+func from(spec *btf.Spec, list func() ([]string, error), load func(string) (*btf.Spec, error)) func() typeSources {
+	return func() typeSources {
+		return typeSources{func() (*btf.Spec, error) { return spec, nil }, list, load}
+	}
+}
+
 func (m *fakeModules) list() ([]string, error) {
 	var names []string
 	for name := range m.specs {
@@ -67,7 +74,7 @@ func TestReasonNames(t *testing.T) {
 		"driver": specOf(t, tableEnum("new_drop_reason", 5<<16, "NEW_FIRST")),
 		"other":  specOf(t, u32Type()),
 	}}
-	r, err := loadReasons(spec, modules.list, modules.load)
+	r, err := loadReasons(spec, from(spec, modules.list, modules.load))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +123,7 @@ func TestReasonNames(t *testing.T) {
 func TestReasonsConcurrently(t *testing.T) {
 	spec := specOf(t, reasonEnum(), subsysEnum("CORE", "OPENVSWITCH"))
 	modules := &fakeModules{specs: map[string]*btf.Spec{"openvswitch": specOf(t, tableEnum("ovs_drop_reason", 1<<16, "__OVS_DROP_REASON", "OVS_DROP_METER"))}}
-	r, err := loadReasons(spec, modules.list, modules.load)
+	r, err := loadReasons(spec, from(spec, modules.list, modules.load))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +144,8 @@ func TestReasonsManyModules(t *testing.T) {
 	for i := range 2 * maxModules {
 		names = append(names, strings.Repeat("m", i+1))
 	}
-	r, err := loadReasons(specOf(t, reasonEnum(), subsysEnum("CORE", "FOO")), func() ([]string, error) { return names, nil }, modules.load)
+	spec := specOf(t, reasonEnum(), subsysEnum("CORE", "FOO"))
+	r, err := loadReasons(spec, from(spec, func() ([]string, error) { return names, nil }, modules.load))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,9 +110,17 @@ type flowRow struct {
 	recent  flowTally
 	epoch   uint64
 	seen    time.Time
-	latest  record.Flow // for names, owner, direction
+	latest  flowFace
 	isOther bool
 	merged  uint64
+}
+
+// flowFace is what a row shows of its latest record besides counts: half of a
+// record's size.
+type flowFace struct {
+	record.Endpoints
+	name      string
+	direction record.Direction
 }
 
 // NewFlowSums returns sums by one of [FlowGroups], of at most maxKeys rows; 0
@@ -341,16 +349,14 @@ func (m *FlowSums) add(key flowKey, f *record.Flow, name string, t *flowTally, o
 	}
 	r.count(t, m.epoch, m.end)
 	if r.sum.flowsCount == t.flowsCount || f.Known() && !r.latest.Known() {
-		name = cmp.Or(name, r.latest.Name)
-		r.latest = *f
-		r.latest.Name = name
+		r.latest = flowFace{f.Endpoints, cmp.Or(name, r.latest.name), f.Direction}
 		return
 	}
 	// The first record that knew its owner knew best who began, too.
 	if f.Known() {
 		r.latest.Owner = f.Owner
 	}
-	r.latest.Name = cmp.Or(name, r.latest.Name)
+	r.latest.name = cmp.Or(name, r.latest.name)
 }
 
 func (r *flowRow) count(t *flowTally, epoch uint64, at time.Time) {
@@ -458,7 +464,7 @@ func (m *FlowSums) records() []record.Flow {
 				f.Cgroup = ""
 			}
 		case m.by == byPeer:
-			f.DstAddr, f.Name = r.key.tuple.dst, l.Name
+			f.DstAddr, f.Name = r.key.tuple.dst, l.name
 		case m.by == byPort:
 			f.Proto, f.DstPort = r.key.proto, r.key.tuple.dport
 		}

@@ -127,7 +127,7 @@ func (m *FlowSums) cells(r *flowRow, o *Options, g *signs) []cell {
 	var name, container, at string
 	var who cell
 	if !r.isOther {
-		name, who = g.clean(r.latest.Name), ownerCell(&r.latest.Owner, "", g)
+		name, who = g.clean(r.latest.name), ownerCell(&r.latest.Owner, "", g)
 		container, at = g.clean(containerName(&r.latest.Owner)), g.clean(place(&r.latest.Endpoints))
 	}
 	if m.by == byFlow {
@@ -175,12 +175,12 @@ func (m *FlowSums) key(r *flowRow) string {
 }
 
 // arrow points where packets went; both ways unless only one end spoke.
-func arrow(f *record.Flow, s *flowTally, g *signs) string {
+func arrow(f *flowFace, s *flowTally, g *signs) string {
 	switch {
 	case s.packetsIn > 0 && s.packetsOut > 0:
 		return g.both
-	case f.Direction == record.Out && s.packetsOut == 0 && s.packetsIn > 0,
-		f.Direction == record.In && s.packetsIn == 0 && s.packetsOut > 0:
+	case f.direction == record.Out && s.packetsOut == 0 && s.packetsIn > 0,
+		f.direction == record.In && s.packetsIn == 0 && s.packetsOut > 0:
 		return g.from
 	}
 	return g.to
