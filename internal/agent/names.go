@@ -61,7 +61,7 @@ const refreshTime = 500 * time.Millisecond
 // refresh looks up what was asked for and not known. A name that cannot be had
 // is no error: the record shows the number.
 func (n *names) refresh(ctx context.Context) {
-	n.asked = 0
+	n.bound = nil
 	clear(n.learned)
 	// Each in turn: a namespace's path is what its interfaces are read by, and
 	// a cgroup's path is what its processes are described by. Each with time of

@@ -11,17 +11,19 @@ import (
 
 // ownerless finds the owners of packets that did not tell theirs: what a host
 // only receives, and what was lost before it found its socket. It keeps the
-// sockets that were open at the last scan.
+// sockets that were open at the last scan, and the addresses that were bound
+// when this interval first needed them.
 type ownerless struct {
 	open    map[table.Pair]decode.OwnerRef
 	scanned time.Time
 	took    time.Duration
 	missed  bool // somebody asked for one that was not there
-	asked   int  // system calls in this interval
+
+	bound map[decode.BoundKey]decode.OwnerRef // nil: not read in this interval
 }
 
-// maxAsked bounds the system calls of one interval, some 10 ms: a flood from
-// forged addresses has no owners to find.
+// maxAsked bounds the processes that the kernel side is asked about in one
+// interval, some 10 ms.
 const maxAsked = 8192
 
 // scanShare bounds the time that scans take: one in this many.
@@ -36,19 +38,29 @@ func (n *names) Owner(p *table.Pair) (decode.OwnerRef, bool) {
 		return o, true
 	}
 	key := p.LocalBound()
-	if key.Port == 0 || n.asked >= maxAsked {
+	if key.Port == 0 {
 		return decode.OwnerRef{}, false
 	}
-	n.asked += 2
-	if o, ok := n.owners.Bound(key); ok {
-		return o, true
+	n.readBound()
+	o, ok := n.bound[key]
+	if !ok {
+		key.Addr = [decode.AddrLen]byte{}
+		o, ok = n.bound[key]
 	}
-	key.Addr = [decode.AddrLen]byte{}
-	if o, ok := n.owners.Bound(key); ok {
-		return o, true
+	n.missed = n.missed || !ok
+	return o, ok
+}
+
+// readBound reads the bound addresses once an interval, all at once: a flood
+// to closed ports asks for thousands that are not there.
+func (n *names) readBound() {
+	if n.bound != nil {
+		return
 	}
-	n.missed = true
-	return decode.OwnerRef{}, false
+	n.bound = map[decode.BoundKey]decode.OwnerRef{}
+	if err := n.owners.Bound(func(k decode.BoundKey, o decode.OwnerRef) { n.bound[k] = o }); err != nil {
+		n.failed++
+	}
 }
 
 // rescan reads all open sockets again if some owner was missed, and if the last

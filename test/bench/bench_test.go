@@ -97,7 +97,7 @@ func TestDestinationsDiffer(t *testing.T) {
 }
 
 func TestFloodGoesRound(t *testing.T) {
-	f := newFlood(-1, destinations(workload{flows: 100, port: 9}))
+	f := newFlood(-1, destinations(workload{flows: 100, port: 9}), nil)
 	if len(f.msgs)%batch != 0 || len(f.msgs) < 100 {
 		t.Errorf("got %d messages, want whole batches of %d for 100 destinations", len(f.msgs), batch)
 	}

@@ -92,32 +92,28 @@ func parseMachineCPU(text string) (busy, all time.Duration, err error) {
 	return all - waiting, all, err
 }
 
-// usage is CPU time since some moment: of those who deal with the packets, and
-// of the whole machine.
+// usage is CPU time since some moment: of those who deal with the packets, of
+// netfate among them, and of the whole machine.
 type usage struct {
-	part, machine time.Duration
+	part, netfate, machine time.Duration
 }
 
 // meter measures usage from one moment on: of this process, of the kernel's
 // packet threads and of netfate.
 type meter struct {
-	dirs  []string // of processes, in /proc
-	start usage
-	begin time.Time
+	dirs    []string // of the packet threads, in /proc
+	netfate *netfate // nil if it does not run
+	start   usage
 }
 
 // newMeter starts a meter; n may be nil.
 func newMeter(n *netfate) (*meter, error) {
-	m := &meter{}
+	m := &meter{netfate: n}
 	var err error
 	if m.dirs, err = softirqDirs(); err != nil {
 		return nil, err
 	}
-	if n != nil {
-		m.dirs = append(m.dirs, n.dir)
-	}
 	m.start, err = m.read()
-	m.begin = time.Now()
 	return m, err
 }
 
@@ -132,12 +128,18 @@ func (m *meter) read() (u usage, err error) {
 		}
 		u.part += t
 	}
+	if m.netfate != nil {
+		if u.netfate, err = m.netfate.cpu(); err != nil {
+			return u, err
+		}
+		u.part += u.netfate
+	}
 	u.machine, _, err = machineCPU()
 	return u, err
 }
 
-// stop returns what was used since the start, and how long ago that was.
-func (m *meter) stop() (usage, time.Duration, error) {
+// stop returns what was used since the start.
+func (m *meter) stop() (usage, error) {
 	u, err := m.read()
-	return usage{u.part - m.start.part, u.machine - m.start.machine}, time.Since(m.begin), err
+	return usage{u.part - m.start.part, u.netfate - m.start.netfate, u.machine - m.start.machine}, err
 }

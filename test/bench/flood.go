@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -34,12 +33,13 @@ type flood struct {
 	addr []unix.RawSockaddrInet4
 	msgs []mmsghdr // as many batches as go round the destinations once
 	at   int       // in msgs: the next batch
+	to   *inbox    // whose receiver it is, nil if nobody receives
 }
 
 // newFlood prepares to send from an unconnected socket, in an order that is
 // random and always the same.
-func newFlood(fd int, to []netip.AddrPort) *flood {
-	f := &flood{fd: fd, addr: make([]unix.RawSockaddrInet4, len(to))}
+func newFlood(fd int, to []netip.AddrPort, in *inbox) *flood {
+	f := &flood{fd: fd, to: in, addr: make([]unix.RawSockaddrInet4, len(to))}
 	f.iov.Base = &f.data[0]
 	f.iov.SetLen(payload)
 	for i, at := range rand.New(rand.NewPCG(1, 2)).Perm(len(to)) {
@@ -57,12 +57,17 @@ func newFlood(fd int, to []netip.AddrPort) *flood {
 	return f
 }
 
-// run sends for about d and returns how many datagrams went out.
+// run sends for about d and returns how many datagrams went out. Sender and
+// receiver take turns on one CPU, which has nothing else to do: the rate then
+// is the inverse of what a packet costs there.
 func (f *flood) run(d time.Duration) (sent uint64, err error) {
-	defer pin(1)()
+	defer pin()()
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		n, err := f.round()
 		sent += n
+		if err == nil && f.to != nil {
+			err = f.to.empty()
+		}
 		if err != nil {
 			return sent, err
 		}
@@ -92,45 +97,39 @@ func mmsg(call uintptr, fd int, msgs []mmsghdr, flags uintptr) (int, error) {
 	return int(n), nil
 }
 
-// reader takes in what a socket gets, in a goroutine of its own.
-type reader struct {
+// inbox takes in what a socket gets. It belongs to the goroutine that floods:
+// on a CPU of its own the receiver would be measured by how two CPUs fight for
+// the same memory, which differs from second to second.
+type inbox struct {
 	fd   int
-	got  atomic.Uint64
-	quit atomic.Bool
-	done chan struct{}
+	buf  [64]byte
+	iov  unix.Iovec
+	msgs []mmsghdr
 }
 
-func startReader(fd int) *reader {
-	r := &reader{fd: fd, done: make(chan struct{})}
-	go r.run()
-	return r
-}
-
-func (r *reader) run() {
-	defer close(r.done)
-	defer pin(0)()
-	var buf [64]byte
-	iov := unix.Iovec{Base: &buf[0]}
-	iov.SetLen(len(buf))
-	msgs := make([]mmsghdr, batch)
-	for i := range msgs {
-		msgs[i].hdr.Iov = &iov
-		msgs[i].hdr.SetIovlen(1)
+func newInbox(fd int) *inbox {
+	in := &inbox{fd: fd, msgs: make([]mmsghdr, batch)}
+	in.iov.Base = &in.buf[0]
+	in.iov.SetLen(len(in.buf))
+	for i := range in.msgs {
+		in.msgs[i].hdr.Iov = &in.iov
+		in.msgs[i].hdr.SetIovlen(1)
 	}
-	poll := []unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN}}
-	for !r.quit.Load() {
-		if n, err := unix.Poll(poll, 50); err != nil && !errors.Is(err, unix.EINTR) || n == 0 {
-			continue
-		}
-		n, err := mmsg(unix.SYS_RECVMMSG, r.fd, msgs, unix.MSG_DONTWAIT)
-		if err == nil {
-			r.got.Add(uint64(n))
+	return in
+}
+
+// empty takes in what is there. A signal to this thread is no error: whatever
+// it kept back comes with the next call.
+func (in *inbox) empty() error {
+	for {
+		n, err := mmsg(unix.SYS_RECVMMSG, in.fd, in.msgs, unix.MSG_DONTWAIT)
+		switch {
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+			return nil
+		case err != nil:
+			return fmt.Errorf("receive datagrams: %w", err)
+		case n < batch:
+			return nil
 		}
 	}
-}
-
-// stop ends the reader and waits for it; the socket stays open.
-func (r *reader) stop() {
-	r.quit.Store(true)
-	<-r.done
 }

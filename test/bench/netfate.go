@@ -24,10 +24,13 @@ type netfate struct {
 	rest     chan error    // the end of its stderr
 }
 
+// interval is how often netfate reports here.
+const interval = time.Second
+
 // startNetfate starts the real binary as a user would, with all sensors, and
 // waits until it says that it watches.
 func startNetfate(path string) (*netfate, error) {
-	n := &netfate{cmd: exec.Command(path, "--every", "1s", "--rows", "20"), rest: make(chan error, 1)}
+	n := &netfate{cmd: exec.Command(path, "--every", interval.String(), "--rows", "20"), rest: make(chan error, 1)}
 	stderr, err := n.cmd.StderrPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start netfate: %w", err)

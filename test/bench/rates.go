@@ -21,7 +21,7 @@ type rate struct {
 	perSecond float64 // packets
 	cpu       float64 // ns a packet, of all who deal with it
 	machine   float64 // ns a packet, of the whole machine
-	netfate   float64 // share of a core
+	netfate   float64 // of cpu, netfate's own
 }
 
 // measureRates plays each workload with nothing attached, with empty programs
@@ -67,37 +67,33 @@ func ratesOf(w *wire, r *results, a arm) (err error) {
 	return nil
 }
 
+// rateOf plays one workload. What netfate does about it when its interval is
+// over counts too, and does not disturb the next.
 func rateOf(w *wire, r *results, l workload, n *netfate) (rate, error) {
 	m, err := newMeter(n)
 	if err != nil {
 		return rate{}, err
 	}
-	var before, after time.Duration
-	if n != nil {
-		if before, err = n.cpu(); err != nil {
-			return rate{}, err
-		}
-	}
+	begin := time.Now()
 	packets, err := w.play(l, r.cfg.slice)
+	wall := time.Since(begin)
 	if err != nil {
 		return rate{}, err
 	}
-	used, wall, err := m.stop()
+	if n != nil {
+		time.Sleep(interval + settle/2)
+	}
+	used, err := m.stop()
 	if err != nil {
 		return rate{}, err
 	}
 	if packets == 0 {
 		return rate{}, fmt.Errorf("play %s: no packet was sent", l.name)
 	}
-	if n != nil {
-		if after, err = n.cpu(); err != nil {
-			return rate{}, err
-		}
-	}
 	return rate{
 		perSecond: float64(packets) / wall.Seconds(),
 		cpu:       float64(used.part) / float64(packets),
 		machine:   float64(used.machine) / float64(packets),
-		netfate:   float64(after-before) / float64(wall),
+		netfate:   float64(used.netfate) / float64(packets),
 	}, nil
 }

@@ -27,7 +27,7 @@ const (
 // wire is two namespaces joined by a veth.
 type wire struct {
 	tx, rx *netlab.NetNS
-	reader *reader // of openPort
+	open   *inbox // of openPort
 }
 
 func newWire(tb netlab.TB) *wire {
@@ -43,8 +43,7 @@ func newWire(tb netlab.TB) *wire {
 	s := w.rx.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	s.SetInt(unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)
 	w.rx.Must("bind the receiver", unix.Bind(s.FD, &unix.SockaddrInet4{Port: openPort}))
-	w.reader = startReader(s.FD)
-	tb.Cleanup(w.reader.stop)
+	w.open = newInbox(s.FD)
 	return w
 }
 
@@ -80,7 +79,11 @@ func (w *wire) play(l workload, d time.Duration) (packets uint64, err error) {
 	if err := unix.SetsockoptInt(s.FD, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 4<<20); err != nil {
 		return 0, fmt.Errorf("enlarge the send buffer: %w", err)
 	}
-	return newFlood(s.FD, destinations(l)).run(d)
+	var in *inbox
+	if l.port == openPort {
+		in = w.open
+	}
+	return newFlood(s.FD, destinations(l), in).run(d)
 }
 
 // destinations returns the addresses of a workload's flows.
@@ -128,9 +131,9 @@ func (w *wire) stream(d time.Duration) (packets uint64, err error) {
 	return n / segment, errors.Join(err, in.Close())
 }
 
-// pin keeps the calling goroutine's thread on one CPU, counted from the last:
-// the sender and the receiver have one each if there are two.
-func pin(fromLast int) (unpin func()) {
+// pin keeps the calling goroutine's thread on the last CPU that it may use: the
+// first ones have more of the machine's other work.
+func pin() (unpin func()) {
 	runtime.LockOSThread()
 	var all, one unix.CPUSet
 	if unix.SchedGetaffinity(0, &all) != nil {
@@ -142,7 +145,7 @@ func pin(fromLast int) (unpin func()) {
 			cpus = append(cpus, i)
 		}
 	}
-	one.Set(cpus[len(cpus)-1-fromLast%len(cpus)])
+	one.Set(cpus[len(cpus)-1])
 	if unix.SchedSetaffinity(0, &one) != nil {
 		return runtime.UnlockOSThread
 	}

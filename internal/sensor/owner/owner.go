@@ -213,10 +213,26 @@ func (s *Sensor) Process(key decode.ProcessKey) (decode.Process, bool) {
 	return p, s.coll.Maps["processes"].Lookup(&key, &p) == nil
 }
 
-// Bound returns who bound a local address; false if nobody did.
-func (s *Sensor) Bound(key decode.BoundKey) (decode.OwnerRef, bool) {
-	var o decode.OwnerRef
-	return o, s.coll.Maps["bound"].Lookup(&key, &o) == nil
+// boundBatch is how many addresses one system call reads.
+const boundBatch = 1024
+
+// Bound visits every local address that is known to be bound, and who bound it.
+// Some may come twice while others are being bound.
+func (s *Sensor) Bound(visit func(decode.BoundKey, decode.OwnerRef)) error {
+	keys, owners := make([]decode.BoundKey, boundBatch), make([]decode.OwnerRef, boundBatch)
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := s.coll.Maps["bound"].BatchLookup(&cursor, keys, owners, nil)
+		for i := range n {
+			visit(keys[i], owners[i])
+		}
+		switch {
+		case errors.Is(err, ebpf.ErrKeyNotExist):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read the bound addresses: %w", err)
+		}
+	}
 }
 
 // Losses returns what could not be kept since the last call.
