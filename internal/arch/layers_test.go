@@ -44,6 +44,13 @@ func house() []place {
 		// A filter is instructions, put into a program that is not loaded yet.
 		{dir: "internal/filter", level: facts, ebpf: []string{"asm", "btf", ""}},
 
+		// What a user's object says: sections, types, events.
+		{dir: "internal/section", level: facts, pure: true, ebpf: []string{""}},
+		{dir: "internal/value", level: facts, pure: true, ebpf: []string{"btf"}},
+		{dir: "internal/eventtype", level: facts, pure: true, ebpf: []string{"asm", "btf", ""}},
+		{dir: "internal/tracelog", level: facts},
+		{dir: "internal/runstate", level: facts, stdOnly: true},
+
 		// Tables are keyed by what decode reads, so it is below them.
 		{dir: "internal/table", level: shared, pure: true},
 		// How sensors attach and how they read counts: they are brothers, so
@@ -51,14 +58,12 @@ func house() []place {
 		{dir: "internal/hook", level: shared, ebpf: all},
 		{dir: "internal/counting", level: shared, ebpf: all},
 
-		{dir: "internal/counting", level: facts, ebpf: all},
-
-		{dir: "internal/hook", level: gear, ebpf: all},
-
 		{dir: "internal/sensor/*", level: parts, ebpf: all},
 		{dir: "internal/loader", level: parts, ebpf: all},
 		{dir: "internal/enrich/*", level: parts},
 		{dir: "internal/evidence", level: gear},
+		{dir: "internal/inventory", level: gear, ebpf: all},
+		{dir: "internal/bpfmap", level: gear, ebpf: all},
 		{dir: "internal/ledger", level: parts},
 		{dir: "internal/recording", level: parts},
 		{dir: "internal/history", level: parts},
@@ -77,6 +82,7 @@ func house() []place {
 		{dir: "test/netlab", level: nouns, ebpf: all, testing: true},
 		{dir: "test/scenario", level: programs, ebpf: all, testing: true},
 		{dir: "test/scenario/*", level: programs, ebpf: all},
+		{dir: "test/loader", level: programs, ebpf: all, testing: true},
 		{dir: "test/bench", level: programs, ebpf: all},
 		{dir: "test/bench/*", level: programs, ebpf: all},
 	}
