@@ -26,7 +26,7 @@ func Columns(t btf.Type) []string {
 func Cells(t btf.Type, data []byte) []string {
 	var cells []string
 	rest := columns(t, data, func(_ string, s shape, m *btf.Member, data []byte) {
-		w := writer{bare: true, left: budget(data)}
+		w := writer{bare: s.kind == text, left: budget(data)}
 		if m != nil && m.BitfieldSize > 0 {
 			w.bitField(&s, m, data)
 		} else {

@@ -90,11 +90,11 @@ func (w *writer) address(a netip.Addr) {
 
 func (w *writer) mac(data []byte) {
 	w.quote()
-	for i, b := range data {
+	for i := range data {
 		if i > 0 {
 			w.dst = append(w.dst, ':')
 		}
-		w.dst = hex.AppendEncode(w.dst, []byte{b})
+		w.dst = hex.AppendEncode(w.dst, data[i:i+1])
 	}
 	w.quote()
 }
