@@ -25,13 +25,15 @@ func Columns(t btf.Type) []string {
 // type is in the last cell.
 func Cells(t btf.Type, data []byte) []string {
 	var cells []string
+	left := budget(data) // of all cells together
 	rest := columns(t, data, func(_ string, s shape, m *btf.Member, data []byte) {
-		w := writer{bare: s.kind == text, left: budget(data)}
+		w := writer{bare: s.kind == text, left: left}
 		if m != nil && m.BitfieldSize > 0 {
 			w.bitField(&s, m, data)
 		} else {
 			w.value(&s, data, 0)
 		}
+		left = w.left
 		cells = append(cells, string(w.dst))
 	})
 	if len(rest) > 0 {
@@ -87,10 +89,7 @@ func (c *columnWalk) object(prefix string, s *shape, data []byte, depth int) {
 	}
 	for i := range s.vars {
 		v := &s.vars[i]
-		name := ""
-		if v.Type != nil {
-			name = v.Type.TypeName()
-		}
+		name := variableName(v)
 		vs := shapeOf(name, v.Type)
 		c.value(prefix+name, &vs, clip(data, int64(v.Offset), int64(v.Size)), depth)
 	}

@@ -46,9 +46,6 @@ type shape struct {
 	enum    *btf.Enum
 }
 
-// scalar reports whether the value has no parts.
-func (s *shape) scalar() bool { return s.kind < text && s.kind != opaque }
-
 // object reports whether it is one in JSON.
 func (s *shape) object() bool { return s.kind >= structure }
 
@@ -87,7 +84,7 @@ func shapeOf(name string, t btf.Type) shape {
 			return s
 		}
 	}
-	return shape{kind: opaque, open: true, name: name}
+	return bytesOnly(0)
 }
 
 func bareShape(name string, t btf.Type, network bool) shape {
@@ -98,10 +95,12 @@ func bareShape(name string, t btf.Type, network bool) shape {
 		if v.Size >= 1 && v.Size <= 8 {
 			return shape{kind: enum, size: int(v.Size), enum: v}
 		}
+		return bytesOnly(v.Size)
 	case *btf.Float:
 		if v.Size == 4 || v.Size == 8 {
 			return shape{kind: float, size: int(v.Size)}
 		}
+		return bytesOnly(v.Size)
 	case *btf.Pointer:
 		return shape{kind: pointer, size: 8}
 	case *btf.Array:
@@ -119,11 +118,12 @@ func bareShape(name string, t btf.Type, network bool) shape {
 	case *btf.Datasec:
 		return shape{kind: section, size: sectionSize(v), vars: v.Vars}
 	}
-	if size, err := btf.Sizeof(t); t != nil && err == nil && size > 0 {
-		return shape{kind: opaque, size: size}
-	}
-	return shape{kind: opaque, open: true}
+	return bytesOnly(0)
 }
+
+// bytesOnly is the shape of a type that says no more than its size, or not
+// even that.
+func bytesOnly(size uint32) shape { return shape{kind: opaque, size: int(size), open: size == 0} }
 
 func intShape(name string, v *btf.Int, network bool) shape {
 	s := shape{size: int(v.Size)}
@@ -133,7 +133,7 @@ func intShape(name string, v *btf.Int, network bool) shape {
 	case v.Size == 16:
 		s.kind = wide
 	case v.Size < 1 || v.Size > 8:
-		s.open = v.Size == 0
+		return bytesOnly(v.Size)
 	case v.Encoding == btf.Bool:
 		s.kind = boolean
 	case v.Encoding == btf.Signed || v.Encoding == btf.Char:
@@ -150,17 +150,17 @@ func intShape(name string, v *btf.Int, network bool) shape {
 func arrayShape(name string, v *btf.Array) shape {
 	size, err := btf.Sizeof(v)
 	if err != nil || size > math.MaxInt32 {
-		return shape{kind: opaque, open: true}
+		return bytesOnly(0)
 	}
 	s := shape{kind: array, size: size, open: v.Nelems == 0, elem: v.Type, count: int(v.Nelems)}
-	switch char, byte := bytesOf(v.Type); {
-	case char, byte && textName(name):
+	switch char, octet := bytesOf(v.Type); {
+	case char, octet && textName(name):
 		s.kind = text
-	case byte && v.Nelems == 16 && addressName(name):
+	case octet && v.Nelems == 16 && addressName(name):
 		s.kind = address
-	case byte && v.Nelems == 6 && macName(name):
+	case octet && v.Nelems == 6 && macName(name):
 		s.kind = mac
-	case byte:
+	case octet:
 		s.kind = octets
 	case v.Nelems == 4 && size == 16 && addressName(name):
 		if e := shapeOf("", v.Type); e.kind == unsigned && e.network {
@@ -173,7 +173,7 @@ func arrayShape(name string, v *btf.Array) shape {
 // bytesOf tells whether t is a char, or else an unsigned byte. clang gives a
 // char the encoding of a signed number, as it does signed char; the name tells
 // them apart.
-func bytesOf(t btf.Type) (char, byte bool) {
+func bytesOf(t btf.Type) (char, octet bool) {
 	v, ok := btf.As[*btf.Int](t)
 	if !ok || v.Size != 1 {
 		return false, false

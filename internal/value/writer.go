@@ -124,39 +124,56 @@ func (w *writer) object(s *shape, data, rest []byte, depth int) {
 // within it included. It returns whether the next member is the first.
 func (w *writer) members(s *shape, data []byte, depth int, first bool) bool {
 	for i := range s.members {
-		m := &s.members[i]
+		if w.left < 0 {
+			break
+		}
 		last := s.kind == structure && i == len(s.members)-1
-		if inner, ok := anonymous(m); ok {
-			if w.left--; w.left < 0 || depth > maxDepth {
-				return first
-			}
-			first = w.members(&inner, part(data, m, &inner, last), depth+1, first)
-			continue
-		}
-		w.key(m.Name, first)
-		first = false
-		ms := shapeOf(m.Name, m.Type)
-		if m.BitfieldSize > 0 {
-			w.bitField(&ms, m, data)
-			continue
-		}
-		w.value(&ms, part(data, m, &ms, last), depth+1)
+		first = w.member(&s.members[i], data, last, depth, first)
 	}
 	return first
 }
 
+// member is a function, and not the body of the loop, so that the shapes stay
+// on the stack.
+func (w *writer) member(m *btf.Member, data []byte, last bool, depth int, first bool) bool {
+	if inner, ok := anonymous(m); ok {
+		if w.left--; depth > maxDepth {
+			return first
+		}
+		return w.members(&inner, part(data, m, &inner, last), depth+1, first)
+	}
+	w.key(m.Name, first)
+	s := shapeOf(m.Name, m.Type)
+	if m.BitfieldSize > 0 {
+		w.bitField(&s, m, data)
+	} else {
+		w.value(&s, part(data, m, &s, last), depth+1)
+	}
+	return false
+}
+
 func (w *writer) variables(vars []btf.VarSecinfo, data []byte, depth int) bool {
 	for i := range vars {
-		v := &vars[i]
-		name := ""
-		if v.Type != nil {
-			name = v.Type.TypeName()
+		if w.left < 0 {
+			break
 		}
-		w.key(name, i == 0)
-		s := shapeOf(name, v.Type)
-		w.value(&s, clip(data, int64(v.Offset), int64(v.Size)), depth+1)
+		w.variable(&vars[i], data, depth, i == 0)
 	}
 	return len(vars) == 0
+}
+
+func (w *writer) variable(v *btf.VarSecinfo, data []byte, depth int, first bool) {
+	name := variableName(v)
+	w.key(name, first)
+	s := shapeOf(name, v.Type)
+	w.value(&s, clip(data, int64(v.Offset), int64(v.Size)), depth+1)
+}
+
+func variableName(v *btf.VarSecinfo) string {
+	if v.Type == nil {
+		return ""
+	}
+	return v.Type.TypeName()
 }
 
 // part returns the bytes of a member: to the end of data if it is the last one
@@ -198,6 +215,9 @@ func (w *writer) elements(e *shape, size, count int, data []byte, depth int) {
 		shown = min(have, maxElements)
 	}
 	for i := range shown {
+		if w.left < 0 {
+			break
+		}
 		if i > 0 {
 			w.separate()
 		}
