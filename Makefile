@@ -30,12 +30,13 @@ BTF ?= /sys/kernel/btf/vmlinux
 # Arguments of netfate, as in `make run ARGS="drops --all"`; also for `make demo`.
 ARGS ?=
 
-C_FILES = $(shell git ls-files --cached --others --exclude-standard 'bpf/*.c' 'bpf/lib/*.h')
+C_FILES = $(shell git ls-files --cached --others --exclude-standard 'bpf/*.c' 'bpf/lib/*.h' \
+	'bpf/examples/*.h' 'test/loader/testdata/*.c')
 GO_DIRS := cmd internal test tools
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run build test go-test kernel-test check-format vet lint demo bench fuzz vuln generate vmlinux \
+.PHONY: help run build examples test go-test kernel-test check-format vet lint demo bench fuzz vuln generate vmlinux \
 	reference format clean
 
 help: ## list the targets
@@ -48,6 +49,15 @@ run: ## build netfate and start its live view (ARGS="drops --all" for another co
 
 build: ## build bin/netfate; needs nothing but Go
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/netfate ./cmd/netfate
+
+# As bpf/examples/README.md says, which is for those who have no make.
+examples: ## build bpf/examples as bin/examples/*.bpf.o
+	@tools/need examples $(CLANG_PACKAGES)
+	@$(MAKE) --no-print-directory $(patsubst bpf/examples/%.c,bin/examples/%.o,$(wildcard bpf/examples/*.bpf.c))
+
+bin/examples/%.bpf.o: bpf/examples/%.bpf.c bpf/examples/url_map.h
+	@mkdir -p $(@D)
+	clang-19 -O2 -g -target bpf -I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
 
 test: ## run every check and every test, installing what they need
 	@tools/need test $(TEST_PACKAGES) $(if $(KERNEL),$(VM_PACKAGES))
