@@ -38,6 +38,14 @@ type State struct {
 	Programs []Program `json:"programs"`
 	Maps     []Map     `json:"maps"`
 	Filters  []Filter  `json:"filters,omitempty"`
+	// Made are pins and directories, in the order in which they were made; each
+	// is noted before it is made.
+	Made []string `json:"made,omitempty"`
+}
+
+// Uses reports whether the object has its map pinned at path.
+func (s *State) Uses(path string) bool {
+	return slices.ContainsFunc(s.Maps, func(m Map) bool { return m.Pin == path })
 }
 
 // Program is one of its programs.

@@ -1,0 +1,331 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/netfate/netfate/internal/loader"
+	"github.com/netfate/netfate/internal/view/programs"
+)
+
+// runFlags are the flags of run.
+type runFlags struct {
+	cfg      loader.Config
+	mode     string
+	targets  []string
+	events   []string
+	pin      string
+	format   string
+	log      bool
+	duration time.Duration
+}
+
+// pinDefault is what --pin means without a directory.
+const pinDefault = "default"
+
+func newRun() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run OBJECT [PROGRAM…]",
+		Short: "Load, attach and read any BPF object",
+		Long: `Run loads a BPF object as clang makes it, attaches each program where its section
+says, and shows what the programs send until Ctrl-C; then everything is taken off.
+Programs are loaded one by one: one that the kernel refuses says why and does not
+take the others with it.
+
+Programs that can drop, deny or change something are attached only with
+--allow-active. With --detach everything is left pinned and running; netfate ps
+shows it, netfate stop takes it off.`,
+		Example: `  sudo netfate run minimal.bpf.o --set my_pid=self
+  sudo netfate run url_map.bpf.o --dev eth0 --pin     then: netfate map watch url_map
+  sudo netfate run prog.bpf.o xdp_count --dev eth0 --mode generic
+  sudo netfate run trace.bpf.o --set min_duration_ns=5ms -o json
+  sudo netfate run filter.bpf.o --dev eth0 --allow-active --for 30s
+  sudo netfate run probe.bpf.o --target handler=/usr/bin/bash:readline
+  netfate check prog.bpf.o                            what is in it, without loading`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("name the object to run: netfate run FILE.bpf.o")
+			}
+			f.cfg.Object, f.cfg.Programs = args[0], args[1:]
+			if err := f.complete(cmd); err != nil {
+				return err
+			}
+			return f.run(cmd.Context())
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func (f *runFlags) add(cmd *cobra.Command) {
+	p := cmd.Flags()
+	p.SortFlags = false
+	p.StringArrayVar(&f.cfg.Devices, "dev", nil, "interface for tc, XDP and socket filter programs; may be given again")
+	p.StringArrayVar(&f.cfg.Set, "set", nil, "set a global variable: NAME=VALUE; self is netfate's pid, durations have units (5ms)")
+	p.StringArrayVar(&f.targets, "target", nil, "where a program attaches: PROGRAM=TARGET, in place of what its section says")
+	p.StringArrayVar(&f.events, "event", nil, "what a ring or perf buffer carries: MAP=STRUCT")
+	p.StringVar(&f.mode, "mode", string(loader.Auto), "of XDP: native, generic or auto")
+	p.StringVar(&f.cfg.Cgroup, "cgroup", "", "directory for cgroup programs (default: the root of the hierarchy)")
+	p.StringVar(&f.cfg.Name, "name", "", "what to call it (default: the file's name)")
+	p.StringVar(&f.pin, "pin", "", "pin maps, programs and links, in this directory")
+	p.Lookup("pin").NoOptDefVal = pinDefault
+	p.Lookup("pin").DefValue = loader.DefaultBPFFS + "/netfate/NAME"
+	p.BoolVar(&f.cfg.Detach, "detach", false, "leave it pinned and running; netfate stop NAME takes it off")
+	p.DurationVar(&f.cfg.For, "for", 0, "take it off by itself after this long, for example 30s")
+	p.BoolVar(&f.cfg.Replace, "replace", false, "take the place of another XDP program while this one runs")
+	p.BoolVar(&f.cfg.AllowActive, "allow-active", false, "attach programs that can drop, deny or change something")
+	p.BoolVar(&f.log, "verifier-log", false, "show the verifier's whole log of programs that it rejects")
+	p.StringVarP(&f.format, "output", "o", "table", "table or json (one object a line)")
+	p.DurationVarP(&f.duration, "duration", "d", 0, "the same as --for")
+}
+
+func (f *runFlags) complete(cmd *cobra.Command) (err error) {
+	if f.format != "table" && f.format != "json" {
+		return usagef("--output is table or json, not %s", f.format)
+	}
+	if f.cfg.For == 0 {
+		f.cfg.For = f.duration
+	}
+	if f.cfg.For < 0 {
+		return usagef("--for %v is negative", f.cfg.For)
+	}
+	if f.cfg.For > 0 && f.cfg.Detach {
+		return usagef("--for needs netfate to stay: it cannot be given with --detach")
+	}
+	f.cfg.Mode = loader.Mode(f.mode)
+	if f.cfg.Pin = cmd.Flags().Changed("pin"); f.pin != pinDefault {
+		f.cfg.PinDir = f.pin
+	}
+	if f.cfg.Targets, err = pairs("--target", "PROGRAM=TARGET", f.targets); err != nil {
+		return err
+	}
+	f.cfg.Events, err = pairs("--event", "MAP=STRUCT", f.events)
+	return err
+}
+
+// pairs reads flags of the form a=b.
+func pairs(flag, form string, values []string) (map[string]string, error) {
+	m := map[string]string{}
+	for _, v := range values {
+		key, value, ok := strings.Cut(v, "=")
+		if !ok || key == "" || value == "" {
+			return nil, usagef("%s %s: give it as %s", flag, v, form)
+		}
+		m[key] = value
+	}
+	return m, nil
+}
+
+func (f *runFlags) run(ctx context.Context) (err error) {
+	// A reader that goes away (| head) would kill this process with SIGPIPE, and
+	// leave what it had pinned.
+	signal.Ignore(syscall.SIGPIPE)
+	object, err := loader.Open(f.cfg)
+	if err != nil {
+		return asUsage(err)
+	}
+	running, err := object.Load()
+	if err != nil {
+		return asUsage(f.verbose(err))
+	}
+	closed := false
+	defer func() {
+		if !closed {
+			err = errors.Join(err, running.Close())
+		}
+	}()
+	if err := running.Attach(); err != nil {
+		f.showStatus(os.Stderr, object, running)
+		return asUsage(f.verbose(err))
+	}
+	if f.cfg.Detach {
+		if err := running.Detach(); err != nil {
+			return asUsage(err)
+		}
+		closed = true
+		return f.showDetached(object, running)
+	}
+	f.showStatus(os.Stderr, object, running)
+	return f.stream(ctx, running)
+}
+
+// asUsage gives requests that cannot be meant the exit code of wrong usage.
+func asUsage(err error) error {
+	var usage *loader.UsageError
+	if errors.As(err, &usage) {
+		return usageError{err}
+	}
+	return err
+}
+
+// verbose shows the verifier's log, if that is wanted.
+func (f *runFlags) verbose(err error) error {
+	var rejected *loader.RejectedError
+	if f.log && errors.As(err, &rejected) {
+		fmt.Fprintln(os.Stderr, strings.Join(rejected.Log, "\n"))
+	}
+	return err
+}
+
+// status is a program in JSON.
+type status struct {
+	Program string   `json:"program"`
+	Section string   `json:"section"`
+	Kind    string   `json:"kind"`
+	ID      uint32   `json:"id,omitempty"`
+	Where   []string `json:"attached"`
+	Error   string   `json:"error,omitempty"`
+}
+
+func statusOf(s *loader.Status) status {
+	row := status{s.Name, s.Spec.SectionName, string(s.Section.Kind), s.ID, s.Where, ""}
+	if row.Where == nil {
+		row.Where = []string{}
+	}
+	if s.Err != nil {
+		row.Error = s.Err.Error()
+	}
+	return row
+}
+
+// showDetached prints what was left behind: that is the result then.
+func (f *runFlags) showDetached(object *loader.Object, running *loader.Running) error {
+	if f.format == "json" {
+		enc := json.NewEncoder(os.Stdout)
+		for _, s := range running.Status() {
+			if err := enc.Encode(statusOf(&s)); err != nil {
+				return fmt.Errorf("write status: %w", err)
+			}
+		}
+		return nil
+	}
+	f.showStatus(os.Stdout, object, running)
+	fmt.Fprintf(os.Stderr, "netfate: %s stays; netfate stop %[1]s takes it off\n", object.Name())
+	return nil
+}
+
+// showStatus prints a row a program, and beneath what there is to say.
+func (f *runFlags) showStatus(w io.Writer, object *loader.Object, running *loader.Running) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "PROGRAM\tID\tSECTION\tKIND\tATTACHED")
+	var said []string
+	for _, s := range running.Status() {
+		row := statusOf(&s)
+		id, where := "-", strings.Join(row.Where, ", ")
+		if row.ID != 0 {
+			id = fmt.Sprint(row.ID)
+		}
+		switch {
+		case row.Error != "" && row.ID == 0:
+			where = "- (not loaded)"
+		case row.Error != "":
+			where = strings.TrimPrefix(where+", - (not attached)", ", ")
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", row.Program, id, row.Section, row.Kind, where)
+		if row.Error != "" {
+			said = append(said, row.Program+": "+row.Error)
+			_ = f.verbose(s.Err)
+		}
+		said = append(said, s.Notes...)
+	}
+	_ = t.Flush() // an error of the error writer has nowhere to go
+	for _, s := range append(object.Notes(), said...) {
+		fmt.Fprintln(os.Stderr, "netfate: note:", s)
+	}
+	for _, name := range slices.Sorted(maps.Keys(running.EventTypes())) {
+		if e := running.EventTypes()[name]; e.Note != "" {
+			fmt.Fprintf(os.Stderr, "netfate: note: events of %s: %s\n", name, e.Note)
+		}
+	}
+}
+
+// stream shows iterators' output once, and events until the end.
+func (f *runFlags) stream(ctx context.Context, running *loader.Running) error {
+	if f.cfg.For > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, f.cfg.For)
+		defer cancel()
+	}
+	for _, program := range running.Iterators() {
+		if err := f.iterate(running, program); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(os.Stderr, "netfate: running; Ctrl-C ends")
+	view := programs.NewEvents(os.Stdout, f.format == "json")
+	lost := map[string]uint64{}
+	err := running.Events(ctx, func(e *loader.Event) error {
+		if e.Lost > 0 {
+			lost[e.Map] += e.Lost
+			return nil
+		}
+		return view.Add(&programs.Event{Time: e.Time, Map: e.Map, CPU: e.CPU, Type: e.Type, Data: e.Data})
+	})
+	switch {
+	case err == nil:
+		<-ctx.Done() // without events it runs all the same
+	case errors.Is(err, syscall.EPIPE):
+		err = nil // the reader has what it wanted
+	}
+	for _, name := range slices.Sorted(maps.Keys(lost)) {
+		fmt.Fprintf(os.Stderr, "netfate: lost %d events of %s: they came faster than they were read\n", lost[name], name)
+	}
+	return err
+}
+
+// iterate runs an iterator and shows what it writes: text as it is, else hex.
+func (f *runFlags) iterate(running *loader.Running, program string) (err error) {
+	rows, err := running.Iterate(program)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	in := bufio.NewReader(rows)
+	for {
+		line, err := in.ReadString('\n')
+		if line != "" {
+			if err := f.iteratorLine(program, line); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the iterator %s: %w", program, err)
+		}
+	}
+}
+
+func (f *runFlags) iteratorLine(program, line string) error {
+	text := strings.TrimSuffix(line, "\n")
+	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f || r == '\ufffd' }) {
+		text = fmt.Sprintf("%x", line)
+	}
+	var err error
+	if f.format == "json" {
+		err = json.NewEncoder(os.Stdout).Encode(map[string]string{"iterator": program, "line": text})
+	} else {
+		_, err = fmt.Println(text)
+	}
+	if err != nil {
+		return fmt.Errorf("write rows: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,247 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/netfate/netfate/internal/kernel"
+	"github.com/netfate/netfate/internal/runstate"
+	"github.com/netfate/netfate/internal/section"
+)
+
+// Status is what became of one program.
+type Status struct {
+	Program
+	ID    uint32
+	Where []string // where it is attached; empty if it is not
+	Notes []string // what the user should know about that
+	Err   error    // why it is not loaded or not attached
+}
+
+// Running is an object in the kernel. It belongs to one goroutine; Close frees
+// it.
+type Running struct {
+	object *Object
+	types  *btf.Cache
+	maps   map[string]*ebpf.Map
+	progs  map[string]*ebpf.Program
+	status []Status
+	held   []attachment
+	pins   *pins
+	state  runstate.State
+	reused map[string]string // maps that were pinned before, and where
+}
+
+// attachment is one place where a program hangs.
+type attachment struct {
+	program string
+	link    link.Link        // nil if it hangs by other means
+	iter    *link.Iter       // of iterators: the link, to be opened
+	filter  *runstate.Filter // of tc before 6.6
+	release func() error     // of what is neither
+	stays   bool             // it can outlive this process by a pin
+}
+
+// Load makes the maps and loads the programs, each for itself: one that the
+// kernel refuses has its Status say why, and the others go on. The error is about
+// what all of them need. Nothing is attached yet.
+func (o *Object) Load() (*Running, error) {
+	if err := kernel.LiftMemlock(); err != nil {
+		return nil, err
+	}
+	r := &Running{
+		object: o, types: btf.NewCache(), maps: map[string]*ebpf.Map{}, progs: map[string]*ebpf.Program{},
+		reused: map[string]string{},
+	}
+	if err := r.begin(); err != nil {
+		return nil, err
+	}
+	if err := r.load(); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+func (r *Running) load() error {
+	if err := r.makeMaps(); err != nil {
+		return err
+	}
+	loaded := 0
+	for i := range r.object.programs {
+		p := &r.object.programs[i]
+		s := Status{Program: *p}
+		if s.Err = r.loadProgram(p, &s); s.Err == nil {
+			loaded++
+		}
+		r.status = append(r.status, s)
+	}
+	if loaded == 0 {
+		return fmt.Errorf("run %s: none of its programs could be loaded: %w", r.object.cfg.Name, r.refusals())
+	}
+	return r.fillProgramArrays()
+}
+
+// refusals joins why programs are not loaded or attached.
+func (r *Running) refusals() error {
+	var errs []error
+	for i := range r.status {
+		if err := r.status[i].Err; err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", r.status[i].Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// makeMaps makes every map once, or opens it where it is pinned already.
+func (r *Running) makeMaps() error {
+	reused := map[string]*ebpf.Map{}
+	for name := range r.object.byName {
+		m, path, err := r.findPinned(name)
+		if err != nil {
+			return err
+		}
+		if m != nil {
+			reused[name], r.reused[name] = m, path
+			defer m.Close()
+		}
+	}
+	spec := r.object.spec.Copy()
+	spec.Programs = nil
+	for name, m := range spec.Maps {
+		switch {
+		case m.Type == ebpf.StructOpsMap:
+			delete(spec.Maps, name) // it is made with its programs
+		case m.Type == ebpf.ProgramArray:
+			m.Contents = nil // they are not loaded yet
+		}
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: reused, Cache: r.types})
+	if err != nil {
+		return kernel.Diagnose(err, "create the maps of "+r.object.cfg.Name)
+	}
+	for name := range spec.Maps {
+		r.maps[name] = coll.DetachMap(name)
+	}
+	coll.Close()
+	return nil
+}
+
+// findPinned opens the map that another object has pinned under this name in
+// the same directory; nil if there is none.
+func (r *Running) findPinned(name string) (m *ebpf.Map, path string, err error) {
+	path = filepath.Join(r.object.cfg.PinDir, "maps", r.object.byName[name])
+	m, err = ebpf.LoadPinnedMap(path, nil)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, "", nil
+	}
+	if err != nil {
+		return nil, "", kernel.Diagnose(err, "open the pinned map "+path)
+	}
+	spec := r.object.spec.Maps[name]
+	if err := spec.Compatible(m); err != nil {
+		return nil, "", errors.Join(fmt.Errorf(
+			"run %s: map %s is pinned at %s as another kind of map: there %s, here %s; stop what uses it, or choose another --pin directory",
+			r.object.cfg.Name, name, path, shape(m.Type(), m.KeySize(), m.ValueSize(), m.MaxEntries()),
+			shape(spec.Type, spec.KeySize, spec.ValueSize, spec.MaxEntries)), m.Close())
+	}
+	return m, path, nil
+}
+
+func shape(t ebpf.MapType, key, value, entries uint32) string {
+	return fmt.Sprintf("%v, key %d bytes, value %d bytes, %d entries", t, key, value, entries)
+}
+
+// loadProgram loads one program against the maps.
+func (r *Running) loadProgram(p *Program, s *Status) error {
+	if p.Section.Kind == section.USDT {
+		return errors.New("USDT probes cannot be attached yet; attach to the function with uprobe/PATH:SYMBOL instead")
+	}
+	spec := r.object.spec.Copy()
+	opts := ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{}, Cache: r.types}
+	for name, m := range r.maps {
+		opts.MapReplacements[name] = m
+		spec.Maps[name].Contents = nil
+	}
+	keep := map[string]*ebpf.ProgramSpec{p.Name: spec.Programs[p.Name]}
+	for name, m := range spec.Maps {
+		if m.Type != ebpf.StructOpsMap {
+			continue
+		}
+		if p.Section.Kind != section.StructOps {
+			delete(spec.Maps, name)
+			continue
+		}
+		for _, other := range r.object.programs { // they are one thing
+			if other.Section.Kind == section.StructOps {
+				keep[other.Name] = spec.Programs[other.Name]
+			}
+		}
+	}
+	spec.Programs = keep
+	coll, err := ebpf.NewCollectionWithOptions(spec, opts)
+	if err != nil {
+		return refusal(err, "load "+p.Name)
+	}
+	defer coll.Close()
+	r.progs[p.Name] = coll.DetachProgram(p.Name)
+	for name, m := range coll.Maps {
+		if m.Type() == ebpf.StructOpsMap && r.maps[name] == nil {
+			r.maps[name] = coll.DetachMap(name)
+		}
+	}
+	info, err := r.progs[p.Name].Info()
+	if err != nil {
+		return fmt.Errorf("ask for the id of %s: %w", p.Name, err)
+	}
+	if id, ok := info.ID(); ok {
+		s.ID = uint32(id)
+	}
+	return nil
+}
+
+// fillProgramArrays puts the programs into the arrays that they call each other
+// through. The arrays must be held or pinned as long as the programs run: the
+// kernel empties one when its last user reference goes.
+func (r *Running) fillProgramArrays() error {
+	for name, spec := range r.object.spec.Maps {
+		if spec.Type != ebpf.ProgramArray {
+			continue
+		}
+		for _, kv := range spec.Contents {
+			program, ok := kv.Value.(string)
+			if !ok {
+				continue
+			}
+			p := r.progs[program]
+			if p == nil {
+				continue // its status says why
+			}
+			if err := r.maps[name].Put(kv.Key, p); err != nil {
+				return kernel.Diagnose(err, fmt.Sprintf("put %s into the program array %s", program, name))
+			}
+			r.mark(program, fmt.Sprintf("tail call %s[%v]", name, kv.Key))
+		}
+	}
+	return nil
+}
+
+// mark notes where a program is.
+func (r *Running) mark(program, where string) {
+	for i := range r.status {
+		if r.status[i].Name == program {
+			r.status[i].Where = append(r.status[i].Where, where)
+		}
+	}
+}
+
+// Status returns what became of each program, by name.
+func (r *Running) Status() []Status { return r.status }
+
+// Maps returns the maps by name. They belong to r.
+func (r *Running) Maps() map[string]*ebpf.Map { return r.maps }
