@@ -25,10 +25,17 @@ func ParseNamed(name string, t btf.Type, text string, self int) ([]byte, error) 
 		return parse(&s, strconv.Itoa(self))
 	}
 	d, err := time.ParseDuration(text)
-	if err != nil || text == "0" { // a number, or nonsense that parse explains
-		return parse(&s, text)
-	}
 	unit, symbol := unitOf(s.name)
+	if err != nil || text == "0" { // a number, or nonsense
+		b, err := parse(&s, text)
+		switch {
+		case err != nil && unit > 0:
+			return nil, fmt.Errorf("%w, or a duration such as 5ms", err)
+		case err != nil && pidName(s.name):
+			return nil, fmt.Errorf("%w, or self", err)
+		}
+		return b, err
+	}
 	switch {
 	case unit == 0:
 		return nil, fmt.Errorf("%s: the name says no unit (…_ns, …_us, …_ms, …_s): want %s", text, wanted(&s))

@@ -3,6 +3,7 @@ package value
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cilium/ebpf/btf"
 )
@@ -68,6 +69,14 @@ func (e *encoder) text(s *shape, typed string) error {
 			return fmt.Errorf("want %s: %w", wanted(s), err)
 		}
 		return e.tree(s, v, spot{tail: true}, 0)
+	}
+	// What AppendJSON writes as a string.
+	if s.kind != text && s.kind != octets && strings.HasPrefix(typed, `"`) {
+		str, err := unquote(typed)
+		if err != nil {
+			return err
+		}
+		typed = str
 	}
 	b, err := parseBytes(s, typed)
 	if err != nil {
