@@ -203,7 +203,7 @@ func (r *Running) Detach() error {
 }
 
 // inherit takes over what other runs have left to this one by writing it into
-// its state: pins of maps that both used.
+// its state: pins of maps that both used, qdiscs that both had filters on.
 func (r *Running) inherit() error {
 	s, err := runstate.Read(r.object.cfg.StateDir, r.state.Name)
 	if errors.Is(err, runstate.ErrNotFound) {
@@ -212,7 +212,7 @@ func (r *Running) inherit() error {
 	if err != nil {
 		return err
 	}
-	r.state.Made = s.Made
+	r.state.Made, r.state.Filters = s.Made, s.Filters
 	return nil
 }
 

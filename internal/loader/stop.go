@@ -97,8 +97,8 @@ func cleanUp(dir string, s *runstate.State) error {
 		return nil
 	}
 	var errs []error
-	for i := range s.Filters {
-		errs = append(errs, removeFilter(&s.Filters[i]))
+	for i := range slices.Backward(s.Filters) { // the first was made with the qdisc
+		errs = append(errs, removeFilter(&s.Filters[i]), bequeathQdisc(dir, others, &s.Filters[i]))
 	}
 	for _, path := range s.Made {
 		if o := heir(path); o != nil {
@@ -112,20 +112,38 @@ func cleanUp(dir string, s *runstate.State) error {
 	return errors.Join(runstate.Remove(dir, s.Name), listErr)
 }
 
-// bequeath writes down that the pin at path, and the directories that were made
-// for it, are now another run's to remove.
+// bequeath writes down that the pin at path, and the directories, where the other
+// run may have pins beside, are now that one's to remove.
 func bequeath(dir string, to *runstate.State, made []string, path string) error {
-	if slices.Contains(to.Made, path) {
-		return nil
-	}
 	var mine []string
 	for _, p := range made {
-		if (p == path || strings.HasPrefix(path, p+"/")) && !slices.Contains(to.Made, p) {
+		info, err := os.Stat(p)
+		if (p == path || err == nil && info.IsDir()) && !slices.Contains(to.Made, p) {
 			mine = append(mine, p)
 		}
 	}
+	if len(mine) == 0 {
+		return nil
+	}
 	to.Made = append(mine, to.Made...)
 	return runstate.Write(dir, to)
+}
+
+// bequeathQdisc writes down that a qdisc that was made for f is for another run of
+// netfate to remove, if one has filters there.
+func bequeathQdisc(dir string, others []*runstate.State, f *runstate.Filter) error {
+	if !f.Qdisc {
+		return nil
+	}
+	for _, o := range others {
+		for i := range o.Filters {
+			if theirs := &o.Filters[i]; theirs.NetNS == f.NetNS && theirs.IfIndex == f.IfIndex {
+				theirs.Qdisc = true
+				return runstate.Write(dir, o)
+			}
+		}
+	}
+	return nil
 }
 
 // alive reports whether the process that s names is that process still.
