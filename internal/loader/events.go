@@ -131,11 +131,20 @@ func (r *Running) openSource(name string, m *ebpf.Map) (*source, error) {
 		}
 		return &source{close: reader.Close, wake: func() error { reader.SetDeadline(time.Unix(0, 1)); return nil }, read: func() (Event, error) {
 			rec, err := reader.Read()
-			e.Time, e.Data, e.CPU, e.Lost = time.Now(), rec.RawSample, rec.CPU, rec.LostSamples
+			e.Time, e.Data, e.CPU, e.Lost = time.Now(), unpad(rec.RawSample, &known), rec.CPU, rec.LostSamples
 			return e, err
 		}}, nil
 	}
 	return nil, nil
+}
+
+// unpad takes off what the kernel puts behind a perf sample to align the next.
+func unpad(data []byte, known *eventtype.Event) []byte {
+	const align = 8
+	if known.Size > 0 && known.Size < len(data) && len(data)-known.Size < align {
+		return data[:known.Size]
+	}
+	return data
 }
 
 // Iterators returns the attached iterators, by program.

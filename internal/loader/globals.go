@@ -48,6 +48,9 @@ func setGlobal(spec *ebpf.CollectionSpec, name, text string) error {
 	if err != nil {
 		return usagef("--set %s: %w", name, err)
 	}
+	if len(encoded) != len(static.data) {
+		return usagef("--set %s: the value has %d bytes, the variable %d", name, len(encoded), len(static.data))
+	}
 	copy(static.data, encoded)
 	return nil
 }
