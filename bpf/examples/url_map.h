@@ -35,7 +35,7 @@
 /* Strings end with a NUL, and so does one that was cut. */
 struct url_key {
 	char method[METHOD_LEN];
-	char host[HOST_LEN]; /* as in the header, but lower case; empty without one */
+	char host[HOST_LEN]; /* as the client spells it; empty without one */
 	char path[PATH_LEN]; /* without the query */
 };
 
@@ -103,12 +103,22 @@ static __always_inline struct url_stats *get_stats(void)
 /* Byte i of the request, 0 behind its end. */
 static __always_inline __u8 byte_at(const struct work *w, __u32 i)
 {
-	return i < w->len ? w->data[i & (WINDOW - 1)] : 0;
+	if (i >= w->len)
+		return 0;
+	return w->data[i & (WINDOW - 1)];
+}
+
+/* Whether c ends a word: blanks, ends of lines, what no URL has. */
+static __always_inline bool ends_word(__u8 c)
+{
+	return c <= ' ' || c == 0x7f;
 }
 
 /*
  * What walks the request are global functions: the verifier looks at each for
- * itself, once, in place of every way that leads there.
+ * itself, once, in place of every way that leads there. Kernels before 6.8 want
+ * loops with one entry at the top and the test of their counter at the bottom,
+ * so these have no breaks, and nothing but the counter as condition.
  */
 
 /* Copies the path that begins at byte at; returns whether it was cut. */
@@ -118,16 +128,14 @@ __noinline int take_path(__u32 at)
 
 	if (!w)
 		return 0;
-	for (__u32 i = 0; i < PATH_LEN; i++) {
+	for (__u32 i = 0; i < PATH_LEN - 1; i++) {
 		__u8 c = byte_at(w, at + i);
 
-		if (c <= ' ' || c == '?' || c == '#' || c == 0x7f)
+		if (ends_word(c) || c == '?' || c == '#')
 			return 0;
-		if (i == PATH_LEN - 1)
-			break;
 		w->key.path[i] = c;
 	}
-	return 1;
+	return !ends_word(byte_at(w, at + PATH_LEN - 1));
 }
 
 /*
@@ -146,16 +154,14 @@ __noinline int is_http(__u32 at)
 
 		if (!c)
 			return at + i >= WINDOW;
-		if (c == '\n' || c == '\r') {
-			/* " HTTP/1." and a digit, which is the last byte so far. */
-			return (last & 0xffffffffffffff00) == 0x485454502f312e00; /* HTTP/1. */
-		}
+		if (c == '\n' || c == '\r') /* HTTP/1. and a digit, which is the last byte so far */
+			return (last & 0xffffffffffffff00) == 0x485454502f312e00;
 		last = last << 8 | c;
 	}
-	return 1;
+	return 0;
 }
 
-/* Where the value of the Host header begins, behind any blanks; 0 if there is none. */
+/* Where the value of the Host header begins; 0 if there is none. */
 __noinline int find_host(void)
 {
 	struct work *w = get_work();
@@ -171,40 +177,43 @@ __noinline int find_host(void)
 		last = last << 8 | c;
 		if ((last & 0xffffff) == 0x0a0d0a) /* an empty line ends the headers */
 			return 0;
-		/* "\nHost:", the letters in either case */
-		if ((last & 0xffdfdfdfdfff) == 0x0a484f53543a)
+		if ((last & 0xffdfdfdfdfff) == 0x0a484f53543a) /* \nHost: in either case */
 			return i + 1;
 	}
 	return 0;
 }
 
-/* Copies the host that begins at byte at, behind blanks; returns whether it was cut. */
-__noinline int take_host(__u32 at)
+/* The first byte from at on that is no blank. */
+__noinline int skip_blanks(__u32 at)
 {
 	struct work *w = get_work();
-	__u32 blanks = 0;
 
 	if (!w)
 		return 0;
-	for (; blanks < 8; blanks++) {
-		__u8 c = byte_at(w, at + blanks);
-
-		if (c != ' ' && c != '\t')
-			break;
-	}
-	at += blanks;
-	for (__u32 i = 0; i < HOST_LEN; i++) {
+	for (__u32 i = 0; i < 16; i++) {
 		__u8 c = byte_at(w, at + i);
 
-		if (c <= ' ' || c == 0x7f)
+		if (c != ' ' && c != '\t')
+			return at + i;
+	}
+	return at;
+}
+
+/* Copies the host that begins at byte at; returns whether it was cut. */
+__noinline int take_host(__u32 at)
+{
+	struct work *w = get_work();
+
+	if (!w)
+		return 0;
+	for (__u32 i = 0; i < HOST_LEN - 1; i++) {
+		__u8 c = byte_at(w, at + i);
+
+		if (ends_word(c))
 			return 0;
-		if (i == HOST_LEN - 1)
-			break;
-		if (c >= 'A' && c <= 'Z')
-			c |= 0x20;
 		w->key.host[i] = c;
 	}
-	return 1;
+	return !ends_word(byte_at(w, at + HOST_LEN - 1));
 }
 
 /*
@@ -216,7 +225,7 @@ __noinline int take_host(__u32 at)
  * any.
  */
 #define HAVE_XDP_LOAD_BYTES bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_xdp_load_bytes)
-#define MAX_HEADERS 4096 /* no request begins behind that many bytes */
+#define MAX_HEADERS 4096 /* a request begins before that many bytes; a power of two */
 
 /* Copies n bytes at off, a small constant number; 0 if they are there. */
 static __always_inline long load(void *ctx, const bool xdp, __u32 off, void *to, const __u32 n)
@@ -228,7 +237,7 @@ static __always_inline long load(void *ctx, const bool xdp, __u32 off, void *to,
 		return bpf_skb_load_bytes(ctx, off, to, n);
 	if (HAVE_XDP_LOAD_BYTES)
 		return bpf_xdp_load_bytes(ctx, off, to, n);
-	if (off > MAX_HEADERS)
+	if (off >= MAX_HEADERS)
 		return -1;
 	from = (void *)(long)frame->data + off;
 	if (from + n > (void *)(long)frame->data_end)
@@ -237,22 +246,24 @@ static __always_inline long load(void *ctx, const bool xdp, __u32 off, void *to,
 	return 0;
 }
 
-/* The request's first bytes, for XDP before 5.18; returns whether all n are there. */
+/*
+ * The n bytes at off, for XDP before 5.18; returns whether they are all there. A
+ * mask, since load() has been there and the verifier does not know it.
+ */
 __noinline int take_linear(struct xdp_md *ctx, __u32 off, __u32 n)
 {
 	void *end = (void *)(long)ctx->data_end;
 	struct work *w = get_work();
-	__u8 *from;
+	__u8 *from = (void *)(long)ctx->data + (off & (MAX_HEADERS - 1));
 
-	if (!w || off > MAX_HEADERS)
+	if (!w)
 		return 0;
-	from = (void *)(long)ctx->data + off;
 	for (__u32 i = 0; i < WINDOW; i++) {
 		if (i >= n)
-			break;
-		if ((void *)(from + 1) > end)
+			return 1;
+		if ((void *)(from + i + 1) > end)
 			return 0;
-		w->data[i] = *from++;
+		w->data[i] = from[i];
 	}
 	return 1;
 }
@@ -442,7 +453,7 @@ static __always_inline void count_request(void *ctx, const bool xdp)
 	path_cut = take_path(at);
 	host = find_host();
 	if (host)
-		host_cut = take_host(host);
+		host_cut = take_host(skip_blanks(host));
 	n = count_of(&w->key);
 	if (!n) {
 		stats->map_full++;

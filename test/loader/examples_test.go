@@ -6,9 +6,15 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
 
 	"github.com/netfate/netfate/internal/kernel"
 )
+
+// mostWalked is far from the verifier's limit of a million: its ways differ from
+// release to release.
+const mostWalked = 200_000
 
 // TestExamplesLoad loads every program of bpf/examples, those that are optional
 // included: the verifier of each kernel has an opinion of its own.
@@ -26,6 +32,10 @@ func TestExamplesLoad(t *testing.T) {
 			for _, m := range spec.Maps {
 				m.Pinning = ebpf.PinNone
 			}
+			// Fragments came to XDP with this helper, in 5.18.
+			if errors.Is(features.HaveProgramHelper(ebpf.XDP, asm.FnXdpLoadBytes), ebpf.ErrNotSupported) {
+				delete(spec.Programs, "url_map_frags")
+			}
 			objects, err := ebpf.NewCollection(spec)
 			var refused *ebpf.VerifierError
 			if errors.As(err, &refused) {
@@ -40,8 +50,9 @@ func TestExamplesLoad(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				walked, _ := info.VerifiedInstructions()
-				t.Logf("%s: the verifier walked %d instructions", name, walked)
+				if walked, ok := info.VerifiedInstructions(); ok && walked > mostWalked {
+					t.Errorf("%s: the verifier walked %d instructions, want at most %d", name, walked, mostWalked)
+				}
 			}
 		})
 	}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* Arguments and result of a kernel function, by BTF. */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+struct filename;
+
+__u64 hits = 0;
+__s64 last = 0;
+
+SEC("fexit/do_unlinkat")
+int BPF_PROG(on_unlinked, int dfd, struct filename *name, long ret)
+{
+	__sync_fetch_and_add(&hits, 1);
+	last = ret;
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
