@@ -9,7 +9,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,$(abspath tools/asroot))
 
 # Debian packages that tests and generators need; `make run` needs none.
 CLANG_PACKAGES := clang-19 llvm-19 libbpf-dev
-TEST_PACKAGES := $(CLANG_PACKAGES) clang-format-19 gcc libc6-dev \
+TEST_PACKAGES := $(CLANG_PACKAGES) clang-format-19 gcc libc6-dev systemtap-sdt-dev \
 	iproute2 nftables iperf3 tcpdump ethtool conntrack socat netcat-openbsd \
 	iputils-ping iputils-arping procps hping3 python3 jq bpftool tshark
 VM_PACKAGES := busybox-static cpio kmod qemu-system-x86 xz-utils

@@ -48,6 +48,8 @@ func house() []place {
 		{dir: "internal/section", level: facts, pure: true, ebpf: []string{""}},
 		{dir: "internal/value", level: facts, pure: true, ebpf: []string{"btf"}},
 		{dir: "internal/eventtype", level: facts, pure: true, ebpf: []string{"asm", "btf", ""}},
+		// link is for its test, which attaches to a probe.
+		{dir: "internal/usdt", level: facts, ebpf: []string{"asm", "btf", "link", ""}},
 		{dir: "internal/tracelog", level: facts},
 		{dir: "internal/runstate", level: facts, stdOnly: true},
 
