@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -32,6 +33,7 @@ type runFlags struct {
 	format   string
 	log      bool
 	duration time.Duration
+	every    time.Duration // between two looks at the maps
 }
 
 // pinDefault is what --pin means without a directory.
@@ -91,6 +93,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	p.BoolVar(&f.cfg.Replace, "replace", false, "take the place of another XDP program while this one runs")
 	p.BoolVar(&f.cfg.AllowActive, "allow-active", false, "attach programs that can drop, deny or change something")
 	p.BoolVar(&f.log, "verifier-log", false, "show the verifier's whole log of programs that it rejects")
+	p.DurationVar(&f.every, "every", time.Second, "time between two looks at the maps, whose changes are shown (0: none)")
 	p.StringVarP(&f.format, "output", "o", "table", "table or json (one object a line)")
 	p.DurationVarP(&f.duration, "duration", "d", 0, "the same as --for")
 }
@@ -98,6 +101,9 @@ func (f *runFlags) add(cmd *cobra.Command) {
 func (f *runFlags) complete(cmd *cobra.Command) (err error) {
 	if f.format != "table" && f.format != "json" {
 		return usagef("--output is table or json, not %s", f.format)
+	}
+	if f.every != 0 && f.every < minEvery {
+		return usagef("--every %v is too short: %v is the shortest, 0 shows no maps", f.every, minEvery)
 	}
 	if f.cfg.For == 0 {
 		f.cfg.For = f.duration
@@ -268,25 +274,29 @@ func (f *runFlags) stream(ctx context.Context, running *loader.Running) error {
 		}
 	}
 	fmt.Fprintln(os.Stderr, "netfate: running; Ctrl-C ends")
-	view := programs.NewEvents(os.Stdout, f.format == "json")
-	lost := map[string]uint64{}
-	err := running.Events(ctx, func(e *loader.Event) error {
-		if e.Lost > 0 {
-			lost[e.Map] += e.Lost
-			return nil
-		}
-		return view.Add(&programs.Event{Time: e.Time, Map: e.Map, CPU: e.CPU, Type: e.Type, Data: e.Data})
-	})
-	switch {
-	case err == nil:
+	out := &runOutput{view: programs.NewEvents(os.Stdout, f.format == "json"), lost: map[string]uint64{}}
+	watching, err := newRunMaps(running, f.every)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var maps sync.WaitGroup
+	maps.Go(func() { cancel(watching.run(ctx, out)) })
+	err = running.Events(ctx, out.event)
+	if err == nil {
 		<-ctx.Done() // without events it runs all the same
-	case errors.Is(err, syscall.EPIPE):
+	}
+	cancel(nil)
+	maps.Wait()
+	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		err = cause
+	}
+	if errors.Is(err, syscall.EPIPE) {
 		err = nil // the reader has what it wanted
 	}
-	for _, name := range slices.Sorted(maps.Keys(lost)) {
-		fmt.Fprintf(os.Stderr, "netfate: lost %d events of %s: they came faster than they were read\n", lost[name], name)
-	}
-	return err
+	out.tellLost()
+	return errors.Join(err, watching.close())
 }
 
 // iterate runs an iterator and shows what it writes: text as it is, else hex.

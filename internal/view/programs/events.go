@@ -63,9 +63,11 @@ func (e *Events) appendJSON(ev *Event) {
 	e.line = append(e.line, "}\n"...)
 }
 
+// clock is how the time of an event is shown.
+const clock = "15:04:05.000000"
+
 // appendRow writes the titles when the map is another one than before.
 func (e *Events) appendRow(ev *Event) {
-	const clock = "15:04:05.000000"
 	cells := value.Cells(ev.Type, ev.Data)
 	if e.last != ev.Map {
 		if e.last != "" {
