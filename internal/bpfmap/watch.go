@@ -72,10 +72,7 @@ func NewWatcher(m *Map, o WatchOptions) (*Watcher, error) {
 		}
 		return nil, usagef("%s is a %s and cannot be watched: %s", m.title(), m.kind.name, why)
 	}
-	w := &Watcher{
-		m: m, o: o, max: MaxWatched,
-		numbers: map[btf.Type][]Number{}, sums: map[btf.Type]*Summer{},
-	}
+	w := newWatcher(m, o)
 	if o.By == "" {
 		return w, nil
 	}
@@ -87,6 +84,13 @@ func NewWatcher(m *Map, o WatchOptions) (*Watcher, error) {
 		return nil, usagef("values of %s have no number called %q: there are %q", m.title(), o.By, names)
 	}
 	return w, nil
+}
+
+func newWatcher(m *Map, o WatchOptions) *Watcher {
+	return &Watcher{
+		m: m, o: o, max: MaxWatched, sure: true,
+		numbers: map[btf.Type][]Number{}, sums: map[btf.Type]*Summer{},
+	}
 }
 
 // numbersOf is [Numbers], once for each type. A value of unknown type that is as
@@ -125,13 +129,19 @@ func (w *Watcher) Sample(ctx context.Context, now time.Time) (*Sample, error) {
 	return s, nil
 }
 
+// summer is [NewSummer], once for each type.
+func (w *Watcher) summer(t btf.Type) *Summer {
+	sum, ok := w.sums[t]
+	if !ok {
+		sum = NewSummer(t)
+		w.sums[t] = sum
+	}
+	return sum
+}
+
 // entry takes one entry, as one row or one for each CPU.
 func (w *Watcher) entry(s *Sample, after map[string][]byte, e *Entry) {
-	sum, ok := w.sums[e.ValueType]
-	if !ok {
-		sum = NewSummer(e.ValueType)
-		w.sums[e.ValueType] = sum
-	}
+	sum := w.summer(e.ValueType)
 	if len(e.Values) == 1 || !w.o.Split && sum.Sums() {
 		w.row(s, after, e, sum.Sum(e.Values), -1)
 		return
@@ -234,15 +244,7 @@ func (w *Watcher) order(a, b *Row) int {
 	return order(a.Numbers[i].Of(a.Value), b.Numbers[j].Of(b.Value), a.Numbers[i].Signed)
 }
 
-// Before orders by the first number of values, the greatest first, then by bytes.
-func Before(numbers []Number, a, b []byte) int {
-	if len(numbers) == 0 {
-		return bytes.Compare(b, a)
-	}
-	n := numbers[0]
-	return order(n.Of(b), n.Of(a), n.Signed)
-}
-
+// order compares two numbers as [Number.Of] gives them.
 func order(a, b int64, signed bool) int {
 	if signed {
 		return cmp.Compare(a, b)
