@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/netfate/netfate/internal/kernel"
 	"github.com/netfate/netfate/internal/runstate"
@@ -119,8 +120,8 @@ func (s *scan) objectsOfMaps() map[uint32]string {
 }
 
 // ReadOnlyData returns the contents of the maps of program id that hold its
-// constants, format strings among them: arrays of one value that nobody can
-// write any more. Those that cannot be read are left out.
+// constants, format strings among them: arrays of one value that programs cannot
+// write. Those that cannot be read are left out.
 func ReadOnlyData(id uint32) ([][]byte, error) {
 	prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
 	if err != nil {
@@ -148,7 +149,7 @@ func constants(id ebpf.MapID) ([]byte, bool) {
 	}
 	defer m.Close()
 	info, err := m.Info()
-	if err != nil || !info.Frozen() || info.Type != ebpf.Array || info.MaxEntries != 1 {
+	if err != nil || info.Flags&unix.BPF_F_RDONLY_PROG == 0 || info.Type != ebpf.Array || info.MaxEntries != 1 {
 		return nil, false
 	}
 	b, err := m.LookupBytes(uint32(0))
