@@ -161,9 +161,8 @@ missing or twice, a note says so.`,
 	return cmd
 }
 
-func (f *mapFlags) dump(ctx context.Context, m *bpfmap.Map) (err error) {
+func (f *mapFlags) dump(ctx context.Context, m *bpfmap.Map) error {
 	out := newMapWriter()
-	defer func() { err = errors.Join(err, out.Flush()) }()
 	view := programs.NewMapDump(out, f.options(m))
 	shown, hidden := 0, 0
 	each := func(e *bpfmap.Entry) error {
@@ -175,14 +174,21 @@ func (f *mapFlags) dump(ctx context.Context, m *bpfmap.Map) (err error) {
 		return view.Add(e)
 	}
 	var report bpfmap.Report
+	var err error
 	if f.sort == "" {
 		report, err = m.Dump(ctx, each)
 	} else if report, err = m.DumpSorted(ctx, f.rows, each); err == nil {
 		hidden = report.Entries - shown
 	}
-	if err := errors.Join(err, view.Close()); err != nil {
+	if err := errors.Join(err, view.Close(), out.Flush()); err != nil {
 		return err
 	}
+	f.tell(report, shown, hidden)
+	return nil
+}
+
+// tell says what a dump does not show.
+func (f *mapFlags) tell(report bpfmap.Report, shown, hidden int) {
 	switch {
 	case hidden > 0 && f.sort != "":
 		fmt.Fprintf(os.Stderr, "netfate: note: %d of %d entries are shown\n", shown, report.Entries)
@@ -197,7 +203,6 @@ func (f *mapFlags) dump(ctx context.Context, m *bpfmap.Map) (err error) {
 	if report.Note != "" {
 		fmt.Fprintln(os.Stderr, "netfate: note:", report.Note)
 	}
-	return nil
 }
 
 func (f *mapFlags) options(m *bpfmap.Map) programs.MapOptions {

@@ -185,9 +185,6 @@ func (m *Map) writable(verb, why string) error {
 	if info.Frozen {
 		return fmt.Errorf("%s %s: it is frozen: its loader made it read-only for user space, for good", verb, m.title())
 	}
-	if info.Flags&unix.BPF_F_RDONLY != 0 {
-		return fmt.Errorf("%s %s: it was made read-only for user space (BPF_F_RDONLY)", verb, m.title())
-	}
 	return nil
 }
 
@@ -254,7 +251,11 @@ func (m *Map) explain(verb, key string, err error) error {
 	case errors.Is(err, unix.E2BIG):
 		return fmt.Errorf("%s: no room: it has at most %d entries: %w", doing, m.info.MaxEntries, err)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return fmt.Errorf("%s: its pin, or the way it was opened, allows reading only: %w", doing, err)
+		// BPF_F_RDONLY and BPF_F_WRONLY belong to the descriptor, not to the map.
+		if verb == "get" {
+			return fmt.Errorf("%s: the way it was opened or pinned allows writing only: %w", doing, err)
+		}
+		return fmt.Errorf("%s: the way it was opened or pinned allows reading only: %w", doing, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -71,7 +71,7 @@ func (e eachError) Unwrap() error      { return e.error }
 // dump is one pass over a map.
 type dump struct {
 	m      *Map
-	ctx    context.Context //nolint:containedctx // lives as long as the call of Dump
+	ctx    context.Context // that of the call of Dump
 	each   func(*Entry) error
 	entry  Entry
 	report Report

@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func TestSetGetDumpDelete(t *testing.T) {
@@ -186,6 +187,39 @@ func TestGlobals(t *testing.T) {
 	}
 	if err := ro.Set("limit", "8", false); err == nil || !strings.Contains(err.Error(), "frozen") {
 		t.Errorf("got %v, want a word about the frozen map", err)
+	}
+}
+
+func TestReadOnlyForUsers(t *testing.T) {
+	needRoot(t)
+	raw, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1, Flags: unix.BPF_F_RDONLY})
+	must(t, err)
+	m, err := New(raw)
+	must(t, err)
+	defer m.Close()
+	if err := m.Set("0", "1", false); err == nil || !strings.Contains(err.Error(), "allows reading only") {
+		t.Errorf("got %v, want a word about reading only", err)
+	}
+	if got, want := dumped(t, m), []string{"0: 0x00000000"}; !cmp.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestDumpSorted(t *testing.T) {
+	m := newLab(t).open(t, "recent")
+	for key, value := range map[string]string{"1": "5", "2": "-7", "3": "100", "4": "0"} {
+		must(t, m.Set(key, value, false))
+	}
+	for top, want := range map[int][]string{0: {"3: 100", "1: 5", "4: 0", "2: -7"}, 2: {"3: 100", "1: 5"}} {
+		var got []string
+		report, err := m.DumpSorted(t.Context(), top, func(e *Entry) error {
+			got = append(got, text(e, false))
+			return nil
+		})
+		must(t, err)
+		if !cmp.Equal(got, want) || report.Entries != 4 {
+			t.Errorf("top %d: got %q of %d, want %q of 4", top, got, report.Entries, want)
+		}
 	}
 }
 

@@ -33,10 +33,17 @@ type numberWalk struct {
 	found  []Number
 	arrays bool // elements too
 	max    int
+	steps  int // types looked at
 }
 
+// maxSteps bounds the work on arrays of what has no numbers. The value of one CPU
+// is at most 32 KB (PCPU_MIN_UNIT_SIZE), which all its numbers fit.
+const maxSteps = 1 << 17
+
+func (w *numberWalk) full() bool { return len(w.found) >= w.max || w.steps > maxSteps }
+
 func (w *numberWalk) add(name, prefix string, offset int, t btf.Type, depth int) {
-	if depth > maxDepth || len(w.found) >= w.max || t == nil {
+	if w.steps++; depth > maxDepth || w.full() || t == nil {
 		return
 	}
 	for range maxDepth {
@@ -92,7 +99,7 @@ func (w *numberWalk) elements(v *btf.Array, name, prefix string, offset, depth i
 		return
 	}
 	for i := range int(v.Nelems) {
-		if len(w.found) >= w.max {
+		if w.full() {
 			return
 		}
 		w.add(name, prefix, offset+i*size, v.Type, depth+1)
