@@ -50,7 +50,7 @@ char LICENSE[] SEC("license") = "GPL";
 `
 
 // compile runs a compiler on the sources, and returns the file that it made.
-func compile(t *testing.T, compiler []string, sources ...string) string {
+func compile(t testing.TB, compiler []string, sources ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	made := filepath.Join(dir, "made")
@@ -75,7 +75,7 @@ func compileTarget(t *testing.T, flags ...string) string {
 }
 
 // compileBPF makes an object, as a user would, and returns its bytes.
-func compileBPF(t *testing.T, source string) []byte {
+func compileBPF(t testing.TB, source string) []byte {
 	t.Helper()
 	triplet, err := exec.Command("gcc", "-dumpmachine").Output()
 	if err != nil {

@@ -2,7 +2,7 @@ package usdt
 
 import (
 	"bufio"
-	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -19,21 +19,32 @@ func TestLive(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to load and attach")
 	}
-	for _, optimisation := range []string{"-O2", "-O0"} {
-		t.Run(optimisation, func(t *testing.T) {
-			path := compileTarget(t, optimisation)
+	for _, test := range []struct {
+		name   string
+		flags  []string
+		cookie bool
+	}{
+		{"registers", []string{"-O2"}, true},
+		{"memory", []string{"-O0"}, true},
+		{"without cookies", []string{"-O2", "-no-pie"}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path := compileTarget(t, test.flags...)
 			spec := patched(t, configured)
-			if err := Fit(spec, true); err != nil {
+			if err := Fit(spec, test.cookie); err != nil {
 				t.Fatal(err)
 			}
 			delete(spec.Programs, "on_enter") // its turn is in TestLiveExterns
 			objects, err := ebpf.NewCollection(spec)
+			if test.cookie && errors.Is(err, ebpf.ErrNotSupported) {
+				t.Skipf("needs a kernel with attach cookies: %v", err)
+			}
 			if err != nil {
 				t.Fatalf("load: %+v", err)
 			}
 			defer objects.Close()
-			attachTo(t, objects, path, "on_hit", "hit", 3)
-			attachTo(t, objects, path, "on_counted", "counted", 7)
+			attachTo(t, objects, path, "on_hit", "hit", 3, test.cookie)
+			attachTo(t, objects, path, "on_counted", "counted", 7, test.cookie)
 
 			if got := runTarget(t, path); got != "1" {
 				t.Errorf("the program says its counter is %s, want 1", got)
@@ -53,7 +64,7 @@ func TestLive(t *testing.T) {
 }
 
 // attachTo attaches the program to the probe, which there is once, with the entry of the specs map that it fills.
-func attachTo(t *testing.T, objects *ebpf.Collection, path, program, name string, entry uint32) {
+func attachTo(t *testing.T, objects *ebpf.Collection, path, program, name string, entry uint32, cookie bool) {
 	t.Helper()
 	probes, err := Find(path, "netfate", name)
 	if err != nil {
@@ -66,13 +77,17 @@ func attachTo(t *testing.T, objects *ebpf.Collection, path, program, name string
 	if err := objects.Maps[SpecsMap].Put(entry, probes[0].Spec); err != nil {
 		t.Fatalf("put spec: %v", err)
 	}
+	options := link.UprobeOptions{Address: probes[0].Address, RefCtrOffset: probes[0].Semaphore}
+	if cookie {
+		options.Cookie = uint64(entry)
+	} else if err := objects.Maps[IPMap].Put(probes[0].IP, entry); err != nil {
+		t.Fatalf("put address: %v", err)
+	}
 	executable, err := link.OpenExecutable(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := executable.Uprobe("", objects.Programs[program], &link.UprobeOptions{
-		Address: probes[0].Address, Cookie: uint64(entry), RefCtrOffset: probes[0].Semaphore,
-	})
+	l, err := executable.Uprobe("", objects.Programs[program], &options)
 	if err != nil {
 		t.Fatalf("attach %s: %v", program, err)
 	}
@@ -117,30 +132,7 @@ func TestLiveExterns(t *testing.T) {
 		t.Skip("needs root to load")
 	}
 	spec := patched(t, configured)
-	if err := Fit(spec, true); err != nil {
-		t.Fatal(err)
-	}
-	objects, err := ebpf.NewCollection(spec)
-	if err != nil {
-		t.Fatalf("load: %+v", err)
-	}
-	objects.Close()
-}
-
-// TestLiveWithoutCookies loads what a kernel without attach cookies gets.
-func TestLiveWithoutCookies(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to load")
-	}
-	object, err := Patch(compileBPF(t, watcher))
-	if err != nil {
-		t.Fatal(err)
-	}
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := Fit(spec, false); err != nil {
+	if err := Fit(spec, false); err != nil { // what every kernel loads
 		t.Fatal(err)
 	}
 	objects, err := ebpf.NewCollection(spec)

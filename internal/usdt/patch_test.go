@@ -184,7 +184,7 @@ func TestFitRefuses(t *testing.T) {
 
 func FuzzPatch(f *testing.F) {
 	f.Add([]byte("\x7fELF"))
-	f.Add([]byte{})
+	f.Add(compileBPF(f, configured))
 	f.Fuzz(func(t *testing.T, object []byte) {
 		before := bytes.Clone(object)
 		got, err := Patch(object)
