@@ -183,6 +183,71 @@ SEC("raw_tp/sys_enter") int p(void *ctx) { struct e e = {}; bpf_ringbuf_output(&
 	}
 }
 
+// TestSizesOfBranches has a size and a map that branches choose, and functions
+// that are told what to submit: the last instruction above the call knows neither.
+func TestSizesOfBranches(t *testing.T) {
+	got, err := find(t, compile(t, `RING(sizes); RING(left); RING(right); RING(told);
+struct small { __u32 a; }; struct large { __u64 a, b, c; };
+static __attribute__((noinline)) int tell(void *data, __u64 n) { return bpf_ringbuf_output(&told, data, n, 0); }
+SEC("raw_tp/sys_enter") int p(void *ctx)
+{
+	struct large l = { 1, 2, 3 };
+	__u64 now = bpf_ktime_get_ns();
+	__u64 size = now & 1 ? sizeof(struct small) : sizeof(struct large);
+
+	bpf_ringbuf_output(&sizes, &l, size, 0);
+	asm volatile("" : "+r"(now));
+	bpf_ringbuf_output(now & 2 ? (void *)&left : (void *)&right, &l, sizeof(l), 0);
+	return tell(&l, sizeof(l)) + tell(&l, now & 7);
+}`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, size := range map[string]int{"sizes": 0, "told": 0, "left": 24, "right": 24} {
+		if got[name].Size != size || (got[name].Type != nil) != (size > 0) {
+			t.Errorf("%s: got %d bytes of %v, want %d", name, got[name].Size, got[name].Type, size)
+		}
+	}
+}
+
+// FuzzFind reads whole objects that are broken. The library's parser of ELF and
+// BTF has panicked on such before; that is for its caller to catch (the loader
+// does), and not what is tested.
+func FuzzFind(f *testing.F) {
+	f.Add(compile(f, strings.Replace(several, "return unused_is_used();", "return 0;", 1)), "inferred", "event")
+	f.Add(compile(f, `RING(r); SEC("raw_tp/x") int p(void *ctx) { bpf_ringbuf_output(&r, &ctx, 8, 0); return 0; }`), "r", "x")
+	f.Fuzz(func(t *testing.T, object []byte, name, said string) {
+		spec := parse(object)
+		if spec == nil {
+			return
+		}
+		for _, said := range []map[string]string{nil, {name: said}} {
+			found, err := Find(bytes.NewReader(object), spec, said)
+			if err != nil && said == nil {
+				t.Fatalf("got %v, want that an object alone is no error", err)
+			}
+			for name, e := range found {
+				if (e.Type == nil) != (e.Source == "") {
+					t.Fatalf("%s: got type %v by %q", name, e.Type, e.Source)
+				}
+			}
+		}
+	})
+}
+
+func parse(object []byte) (spec *ebpf.CollectionSpec) {
+	defer func() {
+		if recover() != nil {
+			spec = nil
+		}
+	}()
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
+	if err != nil {
+		return nil
+	}
+	return spec
+}
+
 // FuzzStructs reads DWARF of broken objects: whatever they hold, it must come
 // back.
 func FuzzStructs(f *testing.F) {

@@ -18,28 +18,41 @@ type sizes struct {
 func submitted(spec *ebpf.CollectionSpec) map[string]sizes {
 	found := map[string]sizes{}
 	for _, p := range spec.Programs {
+		var f *flow // made when it is first needed
 		for i := range p.Instructions {
 			where, size, ok := registers(&p.Instructions[i])
 			if !ok {
 				continue
 			}
-			load := source(p.Instructions, i, where)
-			if load == nil || !load.IsLoadFromMap() {
-				continue
+			if f == nil {
+				f = newFlow(p.Instructions)
 			}
-			s := found[load.Reference()]
-			s.sites++
-			n := source(p.Instructions, i, size)
-			switch {
-			case n == nil || !isConstant(n) || n.Constant <= 0 || n.Constant > maxEvent:
-				s.varies = true
-			case !slices.Contains(s.constant, int(n.Constant)):
-				s.constant = append(s.constant, int(n.Constant))
+			targets, _ := f.sources(i, where)
+			values, known := f.sources(i, size)
+			for _, load := range targets {
+				if load.IsLoadFromMap() {
+					s := found[load.Reference()]
+					s.add(values, known)
+					found[load.Reference()] = s
+				}
 			}
-			found[load.Reference()] = s
 		}
 	}
 	return found
+}
+
+// add counts one place, where the size is what one of values puts.
+func (s *sizes) add(values []*asm.Instruction, known bool) {
+	s.sites++
+	s.varies = s.varies || !known
+	for _, n := range values {
+		switch {
+		case !isConstant(n) || n.Constant <= 0 || n.Constant > maxEvent:
+			s.varies = true
+		case !slices.Contains(s.constant, int(n.Constant)):
+			s.constant = append(s.constant, int(n.Constant))
+		}
+	}
 }
 
 // maxEvent bounds what is taken for an event's size: a ring buffer's largest.
@@ -59,31 +72,6 @@ func registers(ins *asm.Instruction) (where, size asm.Register, ok bool) {
 		return asm.R2, asm.R5, true
 	}
 	return 0, 0, false
-}
-
-// maxBack bounds how far source looks.
-const maxBack = 256
-
-// source finds the instruction that put something into reg before call, going
-// back over copies from register to register and no further than to where control
-// could come from elsewhere than from above; nil if it is not to be found.
-func source(insns asm.Instructions, call int, reg asm.Register) *asm.Instruction {
-	for i := call - 1; i >= 0 && i >= call-maxBack; i-- {
-		ins := &insns[i]
-		op := ins.OpCode
-		class := op.Class()
-		switch {
-		case class.IsJump() && op.JumpOp() == asm.Call && reg <= asm.R5:
-			return nil
-		case class.IsJump() || class.IsStore() || ins.Dst != reg:
-			continue
-		case class.IsALU() && op.ALUOp() == asm.Mov && op.Source() == asm.RegSource:
-			reg = ins.Src
-		default:
-			return ins
-		}
-	}
-	return nil
 }
 
 func isConstant(ins *asm.Instruction) bool {
