@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/netfate/netfate/internal/bpfmap"
+	"github.com/netfate/netfate/internal/inventory"
 	"github.com/netfate/netfate/internal/view/programs"
 )
 
@@ -111,23 +113,45 @@ func newMapList() *cobra.Command {
 	var f mapFlags
 	cmd := &cobra.Command{
 		Use:   "ls",
-		Short: "All maps of the host: id, type, name, sizes in bytes, memory, pins",
+		Short: "All maps of the host: id, type, name, sizes in bytes, memory, users, pins",
 		Example: `  sudo netfate map ls
   sudo netfate map ls -o json | jq 'select(.memory > 1e6) | {id, name, memory}'`,
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check("table", "json", "csv"); err != nil {
 				return err
 			}
-			maps, err := bpfmap.List()
+			rows, err := listMaps(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return programs.WriteMapList(os.Stdout, maps, f.format, mapWidth())
+			return programs.WriteMapList(os.Stdout, rows, f.format, mapWidth())
 		},
 	}
 	cmd.Flags().StringVarP(&f.format, "output", "o", "table", "table, json (one object a line) or csv")
 	return cmd
+}
+
+// listMaps puts the maps and who uses them together.
+func listMaps(ctx context.Context) ([]programs.MapRow, error) {
+	maps, err := bpfmap.List()
+	if err != nil {
+		return nil, err
+	}
+	used, err := inventory.Maps(ctx, inventory.Config{Note: func(text string) {
+		fmt.Fprintln(os.Stderr, "netfate: note:", text)
+	}})
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]programs.MapRow, len(maps))
+	for i, m := range maps {
+		rows[i].Info = m
+		if j := slices.IndexFunc(used, func(u inventory.Map) bool { return u.ID == m.ID }); j >= 0 {
+			rows[i].Programs, rows[i].Owners = used[j].Programs, used[j].Owners
+		}
+	}
+	return rows, nil
 }
 
 func newMapDump() *cobra.Command {

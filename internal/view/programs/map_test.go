@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/netfate/netfate/internal/bpfmap"
+	"github.com/netfate/netfate/internal/inventory"
 )
 
 func mapInt(name string, size uint32) *btf.Int { return &btf.Int{Name: name, Size: size} }
@@ -167,17 +168,18 @@ func TestWriteWatchJSON(t *testing.T) {
 }
 
 func TestWriteMapList(t *testing.T) {
-	maps := []bpfmap.Info{
-		{ID: 7, Type: "hash", Name: "flows", KeySize: 8, ValueSize: 16, MaxEntries: 1000, Memory: 90112, Pins: []string{"/sys/fs/bpf/a", "/sys/fs/bpf/\x1b[2J"}},
-		{ID: 120, Type: "ringbuf", MaxEntries: 4096},
+	maps := []MapRow{
+		{Info: bpfmap.Info{ID: 7, Type: "hash", Name: "flows", KeySize: 8, ValueSize: 16, MaxEntries: 1000, Memory: 90112, Pins: []string{"/sys/fs/bpf/a", "/sys/fs/bpf/\x1b[2J"}},
+			Programs: []uint32{3, 5}, Owners: []inventory.Owner{{PID: 12, Comm: "agent"}}},
+		{Info: bpfmap.Info{ID: 120, Type: "ringbuf", MaxEntries: 4096}},
 	}
 	var out strings.Builder
 	if err := WriteMapList(&out, maps, "table", 0); err != nil {
 		t.Fatal(err)
 	}
-	want := ` ID  TYPE     NAME   KEY  VALUE   MAX  MEMORY  PINS
-  7  hash     flows    8     16  1000  88.0ki  /sys/fs/bpf/a "/sys/fs/bpf/\x1b[2J"
-120  ringbuf  -        0      0  4096       0  -
+	want := ` ID  TYPE     NAME   KEY  VALUE   MAX  MEMORY  PROGRAMS  OWNERS     PINS
+  7  hash     flows    8     16  1000  88.0ki  3 5       12(agent)  /sys/fs/bpf/a "/sys/fs/bpf/\x1b[2J"
+120  ringbuf  -        0      0  4096       0  -         -          -
 `
 	if d := cmp.Diff(want, out.String()); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
