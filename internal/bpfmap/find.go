@@ -226,6 +226,8 @@ func openPin(path string) (*ebpf.Map, error) {
 		return nil, fmt.Errorf("map %s: %w: nothing is pinned there; netfate map ls lists pins", path, ErrNotFound)
 	case !onBPFFS(path): // the kernel says EACCES
 		return nil, usagef("%s is not a pinned map: it is not on a BPF file system", path)
+	case isDir(path): // EACCES again
+		return nil, usagef("%s is a directory: name a map that is pinned in it", path)
 	case errors.Is(err, os.ErrPermission):
 		return nil, kernel.Diagnose(err, "open map "+path)
 	}
@@ -235,4 +237,9 @@ func openPin(path string) (*ebpf.Map, error) {
 func onBPFFS(path string) bool {
 	var fs unix.Statfs_t
 	return unix.Statfs(path, &fs) == nil && fs.Type == unix.BPF_FS_MAGIC
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }

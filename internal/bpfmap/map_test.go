@@ -258,6 +258,8 @@ func TestOpen(t *testing.T) {
 	}
 	_, err := Open("/etc/passwd")
 	wantUsage(t, err, "not a pinned map")
+	_, err = Open(l.dir)
+	wantUsage(t, err, "is a directory")
 	// Names are cut by the kernel; a second map of the name makes it ambiguous.
 	spec := &ebpf.MapSpec{Name: "netfate_bpfmap_", Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1}
 	one, err := ebpf.NewMap(spec)
