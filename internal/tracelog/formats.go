@@ -23,7 +23,8 @@ func FindFormats(data ...[]byte) Formats {
 			if len(f.patterns) == maxFormats {
 				return f
 			}
-			text := strings.TrimRight(string(s), "\n")
+			// What follows comes out as lines of their own.
+			text, _, _ := strings.Cut(string(s), "\n")
 			if re := formatPattern(text); re != nil {
 				f.patterns = append(f.patterns, re)
 			}
@@ -54,13 +55,13 @@ const verb = `%[-+ #0-9]*(?:l{0,2}[diuxX]|s|c|p(?:[KxsSB]|[iI][46]|k[s]?|u[s]?)?
 func formatPattern(format string) *regexp.Regexp {
 	const shortest = 3
 	if len(format) < shortest || len(format) > maxLine || strings.ContainsFunc(format, func(r rune) bool {
-		return r < ' ' && r != '\t' && r != '\n' || r >= 0x7f
+		return r < ' ' && r != '\t' || r >= 0x7f
 	}) {
 		return nil
 	}
 	re := regexp.MustCompile(verb)
 	var pattern strings.Builder
-	pattern.WriteString(`(?s)^`)
+	pattern.WriteString(`^`)
 	last := 0
 	for _, at := range re.FindAllStringIndex(format, -1) {
 		pattern.WriteString(regexp.QuoteMeta(format[last:at[0]]))

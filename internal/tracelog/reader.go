@@ -32,6 +32,7 @@ type Pipe struct {
 	fd   int
 	buf  []byte // what was read and is no whole line yet
 	last Entry
+	head []byte // the short line before: see line
 }
 
 // Open opens trace_pipe in dir, where tracefs is mounted. If dir is empty the file
@@ -131,6 +132,16 @@ func (p *Pipe) feed(b []byte, f func(*Entry) error) error {
 
 func (p *Pipe) line(line []byte, f func(*Entry) error) error {
 	e, ok := Parse(line)
+	var head []byte
+	if !ok {
+		// A task can have line feeds in its name, and the kernel prints them.
+		whole := slices.Concat(p.head, line)
+		e, ok = Parse(whole)
+		if !ok && len(whole) < commWidth {
+			head = append(whole, '\n')
+		}
+	}
+	p.head = head
 	switch {
 	case ok && e.Lost == 0:
 		p.last = e

@@ -87,14 +87,37 @@ func TestFeed(t *testing.T) {
 	}
 }
 
+// TestNameOfLines has a task that calls itself "a", line feed, line feed, "b".
+func TestNameOfLines(t *testing.T) {
+	var got []Entry
+	p := &Pipe{}
+	const text = "            a\n\nb-1234    [001] d..31 1.000000: bpf_trace_printk: one\nmore\n"
+	if err := p.feed([]byte(text), func(e *Entry) error {
+		got = append(got, *e)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := []Entry{
+		{Text: "            a", Continued: true}, // not known yet to be a name
+		{Since: time.Second, PID: 1234, Comm: "a\n\nb", CPU: 1, Flags: "d..31", Event: "bpf_trace_printk", Text: "one"},
+		{Since: time.Second, PID: 1234, Comm: "a\n\nb", CPU: 1, Flags: "d..31", Event: "bpf_trace_printk", Text: "more", Continued: true},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestFormats(t *testing.T) {
-	f := FindFormats([]byte("\x01\x00BPF triggered from PID %d.\n\x00%s: 100%% of %llu at %pI4\x00\xff\xfe\x00ab\x00[x]+\x00"), []byte("plain"))
+	f := FindFormats([]byte("\x01\x00BPF triggered from PID %d.\n\x00first %d\nsecond\n\x00%s: 100%% of %llu at %pI4\x00\xff\xfe\x00ab\x00[x]+\x00"), []byte("plain"))
 	for text, want := range map[string]bool{
 		"BPF triggered from PID 12.":    true,
 		"BPF triggered from PID 12":     false,
 		"BPF triggered from PID 12.x":   false,
 		"a b: 100% of 7 at 10.0.0.1":    true,
 		"a b: 100%% of 7 at 10.0.0.1":   false,
+		"first 1":                       true,
+		"second":                        false,
 		"plain":                         true,
 		"ab":                            false, // too short to be told from chance
 		"[x]+":                          true,
