@@ -56,12 +56,12 @@ func readStructs(object io.ReaderAt) (d structs) {
 			d = &declared{missing: true}
 		}
 	}()
-	data, err := openDWARF(object)
+	data, lines, err := openDWARF(object)
 	if err != nil {
 		return &declared{missing: true}
 	}
 	d = &declared{data: data, names: map[int][]string{}, at: map[string]dwarf.Offset{}}
-	if err := d.read(data); err != nil || len(d.names) == 0 {
+	if err := d.read(data, lines); err != nil || len(d.names) == 0 {
 		return &declared{missing: true}
 	}
 	for _, names := range d.names {
@@ -70,8 +70,14 @@ func readStructs(object io.ReaderAt) (d structs) {
 	return d
 }
 
+// lineTables is a .debug_line and how its numbers are stored.
+type lineTables struct {
+	section []byte
+	order   binary.ByteOrder
+}
+
 // read walks over all units.
-func (d *declared) read(data *dwarf.Data) error {
+func (d *declared) read(data *dwarf.Data, tables lineTables) error {
 	var files []*dwarf.LineFile
 	r := data.Reader()
 	for {
@@ -82,6 +88,10 @@ func (d *declared) read(data *dwarf.Data) error {
 		switch e.Tag {
 		case dwarf.TagCompileUnit:
 			files = nil
+			at, ok := e.Val(dwarf.AttrStmtList).(int64)
+			if !ok || !honestLines(tables.section, at, tables.order) {
+				continue // then nobody knows which structs are the object's own
+			}
 			if lines, err := data.LineReader(e); err == nil && lines != nil {
 				files = lines.Files()
 			}
@@ -119,15 +129,15 @@ const maxSection = 128 << 20
 
 // openDWARF reads an object's debug sections. The standard library does not know
 // how BPF relocates them, so that is done here.
-func openDWARF(object io.ReaderAt) (*dwarf.Data, error) {
+func openDWARF(object io.ReaderAt) (*dwarf.Data, lineTables, error) {
 	f, err := elf.NewFile(object)
 	if err != nil {
-		return nil, fmt.Errorf("read ELF: %w", err)
+		return nil, lineTables{}, fmt.Errorf("read ELF: %w", err)
 	}
 	defer f.Close()
 	symbols, err := f.Symbols()
 	if err != nil {
-		return nil, fmt.Errorf("read symbols: %w", err)
+		return nil, lineTables{}, fmt.Errorf("read symbols: %w", err)
 	}
 	sections := map[string][]byte{}
 	for _, s := range f.Sections {
@@ -136,7 +146,7 @@ func openDWARF(object io.ReaderAt) (*dwarf.Data, error) {
 			continue
 		}
 		if sections[s.Name], err = s.Data(); err != nil {
-			return nil, fmt.Errorf("read section %s: %w", s.Name, err)
+			return nil, lineTables{}, fmt.Errorf("read section %s: %w", s.Name, err)
 		}
 	}
 	for _, s := range f.Sections {
@@ -149,23 +159,28 @@ func openDWARF(object io.ReaderAt) (*dwarf.Data, error) {
 		}
 		relocations, err := s.Data()
 		if err != nil {
-			return nil, fmt.Errorf("read section %s: %w", s.Name, err)
+			return nil, lineTables{}, fmt.Errorf("read section %s: %w", s.Name, err)
 		}
 		if err := relocate(data, relocations, symbols, f.ByteOrder); err != nil {
-			return nil, err
+			return nil, lineTables{}, err
 		}
+	}
+	// The standard library takes the order from here, so honestLines would read
+	// other numbers than it if the ELF header said something else.
+	if info := sections[".debug_info"]; len(info) < 6 || f.ByteOrder.Uint16(info[4:]) > 0xff {
+		return nil, lineTables{}, errors.New("read DWARF: its order of bytes is not that of the file")
 	}
 	data, err := dwarf.New(sections[".debug_abbrev"], nil, nil, sections[".debug_info"], sections[".debug_line"], nil,
 		sections[".debug_ranges"], sections[".debug_str"])
 	if err != nil {
-		return nil, fmt.Errorf("read DWARF: %w", err)
+		return nil, lineTables{}, fmt.Errorf("read DWARF: %w", err)
 	}
 	for _, name := range []string{".debug_addr", ".debug_line_str", ".debug_str_offsets", ".debug_rnglists"} {
 		if err := data.AddSection(name, sections[name]); err != nil {
-			return nil, fmt.Errorf("read section %s: %w", name, err)
+			return nil, lineTables{}, fmt.Errorf("read section %s: %w", name, err)
 		}
 	}
-	return data, nil
+	return data, lineTables{sections[".debug_line"], f.ByteOrder}, nil
 }
 
 // How BPF objects relocate debug sections (Documentation/bpf/llvm_reloc.rst): the

@@ -2,6 +2,7 @@ package eventtype
 
 import (
 	"bytes"
+	"encoding/binary"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -207,6 +208,29 @@ SEC("raw_tp/sys_enter") int p(void *ctx)
 		if got[name].Size != size || (got[name].Type != nil) != (size > 0) {
 			t.Errorf("%s: got %d bytes of %v, want %d", name, got[name].Size, got[name].Type, size)
 		}
+	}
+}
+
+// TestHonestLines has tables of version 5 that claim more files than they have.
+func TestHonestLines(t *testing.T) {
+	head := "\x40\x00\x00\x00\x05\x00\x08\x00\x20\x00\x00\x00\x08\x01\x01\xfb\x0e\x01" // no opcodes
+	dirs := "\x01\x01\x1f\x01aaaa"                                                     // one, by line_strp
+	for lines, want := range map[string]bool{
+		"\x40\x00\x00\x00\x04\x00":                                true,
+		head + dirs + "\x02\x01\x1f\x02\x0f\x01bbbb\x00":          true,
+		head + dirs + "\x02\x01\x1f\x02\x0f\x02bbbb\x00":          false,
+		head + dirs + "\x00\x01":                                  false,
+		head + dirs + "\x01\x01\x1f\xff\xff\xff\xff\x0fbbbb":      false,
+		head + "\x01\x01\x1f\xff\xff\xff\xff\xff\xff\xff\xff\x01": false,
+		head + dirs + "\x01\x01\x7f\x01bbbb":                      false,
+		head:                                                      false, "": false, "\xff\xff\xff\xff\x05\x00": false,
+	} {
+		if got := honestLines([]byte(lines), 0, binary.LittleEndian); got != want {
+			t.Errorf("%q: got %v, want %v", lines, got, want)
+		}
+	}
+	if honestLines(nil, -1, binary.LittleEndian) || honestLines(nil, 1, binary.LittleEndian) {
+		t.Error("got that a table out of bounds is honest")
 	}
 }
 
