@@ -22,7 +22,7 @@ func psPrograms() []inventory.Program {
 			Owners: []inventory.Owner{{PID: 12, Comm: "net\x1bfate"}}, Pins: []string{}, Netfate: true, Object: "kfree_skb"},
 		{ID: 9, Kind: "tc", Name: "x", Loaded: loaded, Memory: 8192, Runs: 10, RunTime: 100 * time.Microsecond,
 			Attached: []inventory.Attachment{{How: "tc", Where: "eth0 tc egress (clsact)"}, {How: "link", Where: "eth1 tc egress", Link: 5}},
-			Owners: []inventory.Owner{}, Pins: []string{"/sys/fs/bpf/x"}, Netfate: true, Maps: []uint32{}},
+			Owners:   []inventory.Owner{}, Pins: []string{"/sys/fs/bpf/x"}, Netfate: true, Maps: []uint32{}},
 		{ID: 11, Kind: "cgroup", Name: "", Loaded: loaded, Attached: []inventory.Attachment{}, Owners: []inventory.Owner{}, Pins: []string{}, Maps: []uint32{}},
 	}
 }
