@@ -54,6 +54,11 @@ struct url_stats {
 	__u64 unread; /* not counted: the packet could not be read */
 };
 
+/*
+ * All maps are pinned by name: objects that are run with one pin directory
+ * share them.
+ */
+
 /* key: request; value: how often each program has seen it; nobody deletes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -67,11 +72,12 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, __u32);
 	__type(value, struct url_stats);
 } url_stats SEC(".maps");
 
-/* What is too large for the stack. A CPU runs one of these programs at a time. */
+/* What is too large for the stack. A CPU runs XDP and tc one after the other. */
 struct work {
 	struct url_key key;
 	__u32 len; /* bytes in data */
@@ -82,6 +88,7 @@ struct work {
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, __u32);
 	__type(value, struct work);
 } url_work SEC(".maps");
