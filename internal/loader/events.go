@@ -35,8 +35,7 @@ const perfBuffer = 64 << 10
 // source reads the events of one map.
 type source struct {
 	read  func() (Event, error)
-	wake  func() error // makes read return at once, from another goroutine
-	close func() error
+	close func() error // makes read return at once, from another goroutine
 }
 
 // EventTypes returns what is known of the events of each map.
@@ -69,15 +68,12 @@ func (r *Running) Events(ctx context.Context, each func(*Event) error) error {
 	if len(sources) > 0 {
 		<-ctx.Done()
 	}
-	var errs []error
-	for _, s := range sources {
-		errs = append(errs, s.wake())
-	}
+	errs := []error{closeSources(sources)}
 	running.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		errs = append(errs, err)
 	}
-	return errors.Join(append(errs, closeSources(sources))...)
+	return errors.Join(errs...)
 }
 
 func closeSources(sources []*source) error {
@@ -88,12 +84,12 @@ func closeSources(sources []*source) error {
 	return errors.Join(errs...)
 }
 
-// pass hands events on until the source is closed or woken.
+// pass hands events on until the source is closed.
 func (s *source) pass(ctx context.Context, one *sync.Mutex, each func(*Event) error) error {
 	for {
 		e, err := s.read()
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed):
+		case errors.Is(err, os.ErrClosed):
 			return nil
 		case err != nil:
 			return fmt.Errorf("read events: %w", err)
@@ -119,7 +115,7 @@ func (r *Running) openSource(name string, m *ebpf.Map) (*source, error) {
 		if err != nil {
 			return nil, kernel.Diagnose(err, "read the ring buffer "+name)
 		}
-		return &source{close: reader.Close, wake: func() error { reader.SetDeadline(time.Unix(0, 1)); return nil }, read: func() (Event, error) {
+		return &source{close: reader.Close, read: func() (Event, error) {
 			rec, err := reader.Read()
 			e.Time, e.Data = time.Now(), rec.RawSample
 			return e, err
@@ -129,7 +125,7 @@ func (r *Running) openSource(name string, m *ebpf.Map) (*source, error) {
 		if err != nil {
 			return nil, kernel.Diagnose(err, "read the perf events of "+name)
 		}
-		return &source{close: reader.Close, wake: func() error { reader.SetDeadline(time.Unix(0, 1)); return nil }, read: func() (Event, error) {
+		return &source{close: reader.Close, read: func() (Event, error) {
 			rec, err := reader.Read()
 			e.Time, e.Data, e.CPU, e.Lost = time.Now(), unpad(rec.RawSample, &known), rec.CPU, rec.LostSamples
 			return e, err

@@ -171,6 +171,38 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestQuietEvents ends though no event comes that could wake the readers.
+func TestQuietEvents(t *testing.T) {
+	p := newPlace(t)
+	r := start(t, p.config(Config{Object: compile(t, `
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); } ring SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY); __uint(key_size, 4); __uint(value_size, 4); } perf SEC(".maps");
+SEC("raw_tp/sys_enter") int count(void *ctx)
+{
+	int pid = bpf_get_current_pid_tgid() >> 32;
+
+	if (pid == -1) {
+		bpf_ringbuf_output(&ring, &pid, sizeof(pid), 0);
+		bpf_perf_event_output(ctx, &perf, BPF_F_CURRENT_CPU, &pid, sizeof(pid));
+	}
+	return 0;
+}
+`)}))
+	defer closeRun(t, r)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Events(ctx, func(*Event) error { return nil }) }()
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("Events does not end")
+	}
+}
+
 // TestUsage refuses what cannot be meant, before the kernel is asked.
 func TestUsage(t *testing.T) {
 	object := compile(t, counting)
