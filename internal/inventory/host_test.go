@@ -242,6 +242,7 @@ func TestWhereAttached(t *testing.T) {
 
 	s.interfaces(a)
 	s.cgroups()
+	s.others(a)
 	if len(s.notes) > 0 {
 		t.Errorf("notes: %q", s.notes)
 	}
@@ -286,6 +287,29 @@ func (s *stage) cgroups() {
 	s.must(link.RawAttachProgram(link.RawAttachProgramOptions{Target: int(group.Fd()), Program: old, Attach: ebpf.AttachCGroupInet4Connect}))
 	s.attached(old, "cgroup", "cgroup", dir+" connect4")
 	s.must(link.RawDetachProgram(link.RawDetachProgramOptions{Target: int(group.Fd()), Program: old, Attach: ebpf.AttachCGroupInet4Connect}))
+}
+
+// others tries links whose place the kernel tells in other ways.
+func (s *stage) others(a *netlab.NetNS) {
+	iter := s.load(&ebpf.ProgramSpec{Name: "iter", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: "task"}, 0)
+	i, err := link.AttachIter(link.IterOptions{Program: iter})
+	s.keep(i, err)
+	s.attached(iter, "iter", "link", "task")
+
+	filter := s.load(&ebpf.ProgramSpec{Name: "filter", Type: ebpf.Netfilter, AttachType: ebpf.AttachNetfilter}, 1)
+	a.Do(func() error {
+		s.keep(link.AttachNetfilter(link.NetfilterOptions{Program: filter, ProtocolFamily: link.NetfilterProtoIPv4, Hook: link.NetfilterInetLocalIn, Priority: -7}))
+		return nil
+	})
+	s.attached(filter, "netfilter", "link", "ip input priority -7")
+
+	probe := s.load(&ebpf.ProgramSpec{Name: "probe", Type: ebpf.Kprobe}, 0)
+	self, err := os.Executable()
+	s.must(err)
+	exe, err := link.OpenExecutable(self)
+	s.must(err)
+	s.keep(exe.Uretprobe("main.main", probe, &link.UprobeOptions{Address: 0x1000}))
+	s.attached(probe, "uretprobe", "link", self+"+0x1000")
 }
 
 // TestProcOutOfReach has no procfs: what cannot be told is said.
