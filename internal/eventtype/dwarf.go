@@ -70,39 +70,62 @@ func readStructs(object io.ReaderAt) (d structs) {
 	return d
 }
 
-// lineTables is a .debug_line and how its numbers are stored.
+// lineTables is a .debug_line, how its numbers are stored, and the bytes of
+// .debug_info beside it.
 type lineTables struct {
+	info    int
 	section []byte
 	order   binary.ByteOrder
 }
 
-// read walks over all units.
+// read walks over all units. It passes the children of what is no function one by
+// one: Reader.SkipChildren follows references to siblings, and never comes back
+// from those of a broken file that refer backwards.
 func (d *declared) read(data *dwarf.Data, tables lineTables) error {
 	var files []*dwarf.LineFile
 	r := data.Reader()
-	for {
+	skip := 0 // how many lists of children are to end before entries count again
+	// Reader.Next takes a number that the unit's end cuts off for the end of a list,
+	// over and over; an honest entry has a byte at least.
+	for range tables.info {
 		e, err := r.Next()
 		if e == nil || err != nil {
 			return err
 		}
-		switch e.Tag {
-		case dwarf.TagCompileUnit:
-			files = nil
-			at, ok := e.Val(dwarf.AttrStmtList).(int64)
-			if !ok || !honestLines(tables.section, at, tables.order) {
-				continue // then nobody knows which structs are the object's own
+		switch {
+		case e.Tag == dwarf.TagCompileUnit:
+			files, skip = d.files(e, data, tables), 0
+		case skip > 0:
+			if e.Tag == 0 {
+				skip--
+			} else if e.Children {
+				skip++
 			}
-			if lines, err := data.LineReader(e); err == nil && lines != nil {
-				files = lines.Files()
-			}
-		case dwarf.TagStructType, dwarf.TagUnionType:
-			d.add(e, files)
-			r.SkipChildren()
-		case dwarf.TagSubprogram: // may declare structs of its own
+		case e.Tag == dwarf.TagSubprogram: // may declare structs of its own
 		default:
-			r.SkipChildren()
+			if e.Tag == dwarf.TagStructType || e.Tag == dwarf.TagUnionType {
+				d.add(e, files)
+			}
+			if e.Children {
+				skip++
+			}
 		}
 	}
+	return nil
+}
+
+// files lists the sources of a unit. Without, nobody knows which structs are the
+// object's own.
+func (d *declared) files(unit *dwarf.Entry, data *dwarf.Data, tables lineTables) []*dwarf.LineFile {
+	at, ok := unit.Val(dwarf.AttrStmtList).(int64)
+	if !ok || !honestLines(tables.section, at, tables.order) {
+		return nil
+	}
+	lines, err := data.LineReader(unit)
+	if err != nil || lines == nil {
+		return nil
+	}
+	return lines.Files()
 }
 
 func (d *declared) add(e *dwarf.Entry, files []*dwarf.LineFile) {
@@ -180,7 +203,7 @@ func openDWARF(object io.ReaderAt) (*dwarf.Data, lineTables, error) {
 			return nil, lineTables{}, fmt.Errorf("read section %s: %w", name, err)
 		}
 	}
-	return data, lineTables{sections[".debug_line"], f.ByteOrder}, nil
+	return data, lineTables{len(sections[".debug_info"]), sections[".debug_line"], f.ByteOrder}, nil
 }
 
 // How BPF objects relocate debug sections (Documentation/bpf/llvm_reloc.rst): the

@@ -1,6 +1,9 @@
 package eventtype
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // honestLines reports whether the line table at offset at of .debug_line counts no
 // more directories and files than it has bytes for. The standard library makes room
@@ -94,8 +97,7 @@ func (r *reader) entries() {
 func (r *reader) part(form uint64) {
 	switch form {
 	case 0x08: // string
-		for r.uint8() != 0 && !r.short {
-		}
+		r.skip(bytes.IndexByte(r.b, 0) + 1)
 	case 0x0b: // data1
 		r.skip(1)
 	case 0x05: // data2
