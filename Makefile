@@ -22,7 +22,8 @@ RACE_PACKAGES = $(shell $(GO) list ./... | grep -v '/netfate/test/')
 # test/vm/run (`make test KERNEL=6.12`), which is chosen by itself where this
 # host's kernel is locked up. Then the others run here without privileges.
 KERNEL ?= $(shell tools/kernel)
-ROOT_PACKAGES = ./internal/counting ./internal/enrich/... ./internal/evidence ./internal/filter ./internal/kernel
+ROOT_PACKAGES = ./internal/bpfmap ./internal/counting ./internal/enrich/... ./internal/evidence ./internal/filter ./internal/inventory \
+	./internal/kernel ./internal/loader ./internal/tracelog ./internal/usdt
 IN_VM = $(AS_ROOT) $(abspath test/vm/run) -t 1500 $(KERNEL)
 FUZZTIME ?= 10s
 # The BTF that vmlinux.h is made from.

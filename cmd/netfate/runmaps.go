@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cilium/ebpf"
-
 	"github.com/netfate/netfate/internal/bpfmap"
 	"github.com/netfate/netfate/internal/loader"
 	"github.com/netfate/netfate/internal/view/programs"
@@ -62,12 +60,12 @@ type watchedMap struct {
 // newRunMaps opens the maps that hold values; every 0 shows none.
 func newRunMaps(running *loader.Running, every time.Duration) (*runMaps, error) {
 	w := &runMaps{every: every}
-	for _, name := range slices.Sorted(maps.Keys(running.Maps())) {
-		m := running.Maps()[name]
-		if every == 0 || !holdsValues(m) {
-			continue
-		}
-		clone, err := m.Clone()
+	if every == 0 {
+		return w, nil
+	}
+	values := running.Values(runMaxEntries)
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		clone, err := values[name].Clone()
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open map %s: %w", name, err), w.close())
 		}
@@ -82,17 +80,6 @@ func newRunMaps(running *loader.Running, every time.Duration) (*runMaps, error) 
 		w.maps = append(w.maps, watchedMap{name, opened, watcher})
 	}
 	return w, nil
-}
-
-// holdsValues reports whether the entries of a map can be read and change.
-func holdsValues(m *ebpf.Map) bool {
-	switch m.Type() {
-	case ebpf.Hash, ebpf.Array, ebpf.PerCPUHash, ebpf.PerCPUArray, ebpf.LRUHash, ebpf.LRUCPUHash, ebpf.LPMTrie:
-	default:
-		return false
-	}
-	const readOnly = 1 << 7 // BPF_F_RDONLY_PROG: constants
-	return m.MaxEntries() <= runMaxEntries && m.Flags()&readOnly == 0
 }
 
 // run looks at the maps until ctx is done.

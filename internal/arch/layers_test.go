@@ -70,6 +70,7 @@ func house() []place {
 		{dir: "internal/recording", level: parts},
 		{dir: "internal/history", level: parts},
 		{dir: "internal/export/*", level: parts},
+		{dir: "internal/view/programs", level: parts, ebpf: []string{"btf"}},
 		{dir: "internal/view/*", level: parts},
 		{dir: "internal/api", level: parts},
 		{dir: "internal/webui", level: parts},

@@ -27,9 +27,13 @@ func (r *Running) hang(s *Status, l link.Link, err error, where string) error {
 	return nil
 }
 
-// attach attaches one program, to each of its places.
+// attach attaches one program, to each of its places. One that others call through
+// a program array is where it belongs, unless the user says where else.
 func (r *Running) attach(s *Status) error {
 	p := r.progs[s.Name]
+	if _, said := r.object.cfg.Targets[s.Name]; len(s.Where) > 0 && !said {
+		return nil
+	}
 	switch s.Section.Kind {
 	case section.Tracepoint, section.RawTracepoint, section.TracingRawTracepoint, section.Fentry, section.Fexit, section.FmodRet,
 		section.LSM, section.Iter:
@@ -38,6 +42,8 @@ func (r *Running) attach(s *Status) error {
 		return r.attachKprobe(s, p)
 	case section.Uprobe, section.Uretprobe, section.UprobeMulti, section.UretprobeMulti:
 		return r.attachUprobe(s, p)
+	case section.USDT:
+		return r.attachUSDT(s, p)
 	case section.PerfEvent:
 		return r.attachPerf(s, p)
 	case section.XDP, section.TC, section.SocketFilter:
@@ -50,9 +56,6 @@ func (r *Running) attach(s *Status) error {
 		return r.attachNetfilter(s, p)
 	case section.StructOps:
 		return r.attachStructOps(s)
-	}
-	if len(s.Where) > 0 { // in a program array
-		return nil
 	}
 	return fmt.Errorf("attach %s: netfate loads %s programs but has nothing to attach them to; pin it with --pin and attach it yourself",
 		s.Name, s.Section.Kind)
@@ -112,6 +115,12 @@ func (r *Running) attachKprobe(s *Status, p *ebpf.Program) error {
 	if target == "" {
 		return usagef("attach %s: its section %q names no function; give one with --target %s=…", s.Name, s.Spec.SectionName, s.Name)
 	}
+	if !hasKprobes() {
+		return &kernel.Refusal{
+			Doing: "attach " + s.Name + " to kernel function " + target, Cause: "this kernel was built without kprobes (CONFIG_KPROBE_EVENTS)",
+			Remedy: "use a tracepoint: raw_tp and tp_btf work on any kernel that netfate runs on", Err: kernel.ErrNotAllowed,
+		}
+	}
 	switch s.Section.Kind {
 	case section.KprobeMulti, section.KretprobeMulti:
 		symbols, err := kernelFunctions(target)
@@ -129,12 +138,6 @@ func (r *Running) attachKprobe(s *Status, p *ebpf.Program) error {
 	symbol, offset, err := splitOffset(target)
 	if err != nil {
 		return usagef("attach %s: %w", s.Name, err)
-	}
-	if !hasKprobes() {
-		return &kernel.Refusal{
-			Doing: "attach " + s.Name + " to kernel function " + target, Cause: "this kernel was built without kprobes (CONFIG_KPROBE_EVENTS)",
-			Remedy: "use a tracepoint: raw_tp and tp_btf work on any kernel that netfate runs on", Err: kernel.ErrNotAllowed,
-		}
 	}
 	opts := &link.KprobeOptions{Offset: offset}
 	switch s.Section.Kind {

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/netfate/netfate/internal/kernel"
 	"github.com/netfate/netfate/internal/runstate"
@@ -36,6 +37,7 @@ type Running struct {
 	pins   *pins
 	state  runstate.State
 	reused map[string]string // maps that were pinned before, and where
+	probes uint32            // of USDT, that have their arguments told
 }
 
 // attachment is one place where a program hangs.
@@ -159,9 +161,6 @@ func shape(t ebpf.MapType, key, value, entries uint32) string {
 
 // loadProgram loads one program against the maps.
 func (r *Running) loadProgram(p *Program, s *Status) error {
-	if p.Section.Kind == section.USDT {
-		return errors.New("USDT probes cannot be attached yet; attach to the function with uprobe/PATH:SYMBOL instead")
-	}
 	spec := r.object.spec.Copy()
 	opts := ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{}, Cache: r.types}
 	for name, m := range r.maps {
@@ -245,3 +244,19 @@ func (r *Running) Status() []Status { return r.status }
 
 // Maps returns the maps by name. They belong to r.
 func (r *Running) Maps() map[string]*ebpf.Map { return r.maps }
+
+// Values returns the maps whose entries can be read and change, of at most
+// maxEntries. They belong to r.
+func (r *Running) Values(maxEntries uint32) map[string]*ebpf.Map {
+	values := map[string]*ebpf.Map{}
+	for name, m := range r.maps {
+		switch m.Type() {
+		case ebpf.Hash, ebpf.Array, ebpf.PerCPUHash, ebpf.PerCPUArray, ebpf.LRUHash, ebpf.LRUCPUHash, ebpf.LPMTrie:
+			const readOnly = unix.BPF_F_RDONLY_PROG // constants
+			if m.MaxEntries() <= maxEntries && m.Flags()&readOnly == 0 {
+				values[name] = m
+			}
+		}
+	}
+	return values
+}

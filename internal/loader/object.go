@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/netfate/netfate/internal/eventtype"
 	"github.com/netfate/netfate/internal/runstate"
 	"github.com/netfate/netfate/internal/section"
+	"github.com/netfate/netfate/internal/usdt"
 )
 
 // Mode is how an XDP program is attached.
@@ -113,7 +115,10 @@ func Open(cfg Config) (*Object, error) {
 	if o.events, err = eventtype.Find(f, o.spec, cfg.Events); err != nil {
 		return nil, &UsageError{err}
 	}
-	return o, o.mendMaps()
+	if err := o.mendMaps(); err != nil {
+		return nil, err
+	}
+	return o, o.fitUSDT()
 }
 
 func complete(cfg *Config) error {
@@ -167,7 +172,11 @@ func readObject(f *os.File, path string) (*ebpf.CollectionSpec, error) {
 	if info.Size() > maxObject {
 		return nil, fmt.Errorf("open object: %s has %d bytes, more than the %d that are read", path, info.Size(), maxObject)
 	}
-	spec, err := parseObject(f)
+	object, err := io.ReadAll(io.LimitReader(f, maxObject))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	spec, err := parseObject(object)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: not a BPF object that can be run: %w", path, err)
 	}
@@ -176,13 +185,16 @@ func readObject(f *os.File, path string) (*ebpf.CollectionSpec, error) {
 
 // parseObject turns the panics that broken ELF files have brought out of the
 // parsers of ELF, DWARF and BTF into errors.
-func parseObject(r io.ReaderAt) (spec *ebpf.CollectionSpec, err error) {
+func parseObject(object []byte) (spec *ebpf.CollectionSpec, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("parse: %v", p)
 		}
 	}()
-	return ebpf.LoadCollectionSpecFromReader(r)
+	if object, err = usdt.Patch(object); err != nil {
+		return nil, err
+	}
+	return ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
 }
 
 // choose keeps the programs that were asked for, and what their sections say.
@@ -231,7 +243,7 @@ func (o *Object) fit(name string, p *ebpf.ProgramSpec, s section.Section) Progra
 	p.Type, p.AttachType = s.Program, s.Attach
 	switch s.Kind {
 	case section.TracingRawTracepoint, section.Fentry, section.Fexit, section.FmodRet, section.LSM, section.Iter, section.Freplace:
-		p.AttachTo = s.Target
+		p.AttachTo, _, _ = strings.Cut(s.Target, ":") // an iterator's target may name a map behind it
 	}
 	return Program{Name: name, Section: s, Spec: p}
 }

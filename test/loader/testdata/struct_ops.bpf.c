@@ -4,7 +4,9 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-struct sock;
+struct sock {
+	int any; /* a declaration alone is not enough for the types to be compared */
+};
 
 struct tcp_congestion_ops {
 	__u32 (*ssthresh)(struct sock *sk);
