@@ -17,6 +17,12 @@ char LICENSE[] SEC("license") = "GPL";
 // compile makes an object of C, as a user would.
 func compile(t *testing.T, source string) string {
 	t.Helper()
+	return compileWith(t, source)
+}
+
+// compileWith does so with more flags.
+func compileWith(t *testing.T, source string, more ...string) string {
+	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "prog.bpf.c")
 	if err := os.WriteFile(path, []byte(prelude+source), 0o600); err != nil {
@@ -27,7 +33,8 @@ func compile(t *testing.T, source string) string {
 		t.Fatalf("ask gcc for the machine: %v", err)
 	}
 	object := strings.TrimSuffix(path, ".c") + ".o"
-	cc := exec.Command("clang-19", "-O2", "-g", "-target", "bpf", "-I/usr/include/"+strings.TrimSpace(string(triplet)), "-c", path, "-o", object)
+	args := append([]string{"-O2", "-g", "-target", "bpf", "-I/usr/include/" + strings.TrimSpace(string(triplet)), "-c", path, "-o", object}, more...)
+	cc := exec.Command("clang-19", args...)
 	if out, err := cc.CombinedOutput(); err != nil {
 		t.Fatalf("compile: %v\n%s", err, out)
 	}

@@ -159,39 +159,12 @@ func shape(t ebpf.MapType, key, value, entries uint32) string {
 	return fmt.Sprintf("%v, key %d bytes, value %d bytes, %d entries", t, key, value, entries)
 }
 
-// loadProgram loads one program against the maps.
+// loadProgram loads one program against the maps; those of struct_ops all at once,
+// with the maps that they are the functions of.
 func (r *Running) loadProgram(p *Program, s *Status) error {
-	spec := r.object.spec.Copy()
-	opts := ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{}, Cache: r.types}
-	for name, m := range r.maps {
-		opts.MapReplacements[name] = m
-		spec.Maps[name].Contents = nil
-	}
-	keep := map[string]*ebpf.ProgramSpec{p.Name: spec.Programs[p.Name]}
-	for name, m := range spec.Maps {
-		if m.Type != ebpf.StructOpsMap {
-			continue
-		}
-		if p.Section.Kind != section.StructOps {
-			delete(spec.Maps, name)
-			continue
-		}
-		for _, other := range r.object.programs { // they are one thing
-			if other.Section.Kind == section.StructOps {
-				keep[other.Name] = spec.Programs[other.Name]
-			}
-		}
-	}
-	spec.Programs = keep
-	coll, err := ebpf.NewCollectionWithOptions(spec, opts)
-	if err != nil {
-		return refusal(err, "load "+p.Name)
-	}
-	defer coll.Close()
-	r.progs[p.Name] = coll.DetachProgram(p.Name)
-	for name, m := range coll.Maps {
-		if m.Type() == ebpf.StructOpsMap && r.maps[name] == nil {
-			r.maps[name] = coll.DetachMap(name)
+	if r.progs[p.Name] == nil {
+		if err := r.loadOne(p); err != nil {
+			return err
 		}
 	}
 	info, err := r.progs[p.Name].Info()
@@ -200,6 +173,45 @@ func (r *Running) loadProgram(p *Program, s *Status) error {
 	}
 	if id, ok := info.ID(); ok {
 		s.ID = uint32(id)
+	}
+	return nil
+}
+
+func (r *Running) loadOne(p *Program) error {
+	spec := r.object.spec.Copy()
+	opts := ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{}, Cache: r.types}
+	for name, m := range r.maps {
+		if m.Type() == ebpf.StructOpsMap {
+			continue
+		}
+		opts.MapReplacements[name] = m
+		spec.Maps[name].Contents = nil
+	}
+	operations := p.Section.Kind == section.StructOps
+	keep := map[string]*ebpf.ProgramSpec{p.Name: spec.Programs[p.Name]}
+	for _, other := range r.object.programs {
+		if operations && other.Section.Kind == section.StructOps {
+			keep[other.Name] = spec.Programs[other.Name]
+		}
+	}
+	spec.Programs = keep
+	for name, m := range spec.Maps {
+		if m.Type == ebpf.StructOpsMap && !operations {
+			delete(spec.Maps, name)
+		}
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, opts)
+	if err != nil {
+		return refusal(err, "load "+p.Name)
+	}
+	defer coll.Close()
+	for name := range keep {
+		r.progs[name] = coll.DetachProgram(name)
+	}
+	for name, m := range coll.Maps {
+		if m.Type() == ebpf.StructOpsMap {
+			r.maps[name] = coll.DetachMap(name)
+		}
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/netfate/netfate/internal/eventtype"
 	"github.com/netfate/netfate/internal/runstate"
@@ -241,6 +242,9 @@ func (o *Object) fit(name string, p *ebpf.ProgramSpec, s section.Section) Progra
 		s.Target = target
 	}
 	p.Type, p.AttachType = s.Program, s.Attach
+	if s.Sleepable {
+		p.Flags |= unix.BPF_F_SLEEPABLE
+	}
 	switch s.Kind {
 	case section.TracingRawTracepoint, section.Fentry, section.Fexit, section.FmodRet, section.LSM, section.Iter, section.Freplace:
 		p.AttachTo, _, _ = strings.Cut(s.Target, ":") // an iterator's target may name a map behind it
