@@ -26,7 +26,7 @@ func (r *Running) begin() error {
 	case old.PID == 0:
 		return usagef("%s runs already, pinned at %s; stop it with netfate stop %[1]s, or choose another --name", cfg.Name, old.Pins)
 	default:
-		if err := cleanUp(cfg.StateDir, old); err != nil {
+		if err := lockedCleanUp(cfg.StateDir, old); err != nil {
 			return fmt.Errorf("clean up what a crash of %s has left: %w", cfg.Name, err)
 		}
 		r.object.note("an earlier run of %s had crashed; what it left is cleaned up", cfg.Name)
@@ -49,7 +49,19 @@ func (r *Running) begin() error {
 	return r.save()
 }
 
-func (r *Running) save() error { return runstate.Write(r.object.cfg.StateDir, &r.state) }
+// save writes the state down. What other runs have left to this one meanwhile, by
+// writing it there, is kept.
+func (r *Running) save() (err error) {
+	unlock, err := runstate.Lock(r.object.cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if err := r.inherit(); err != nil {
+		return err
+	}
+	return runstate.Write(r.object.cfg.StateDir, &r.state)
+}
 
 // NothingError is an object of which nothing could be attached. Its text leaves
 // out why: that is in each program's Status, and in what it wraps.
@@ -192,9 +204,6 @@ func (r *Running) Detach() error {
 				a.program, r.where(a.program))
 		}
 	}
-	if err := r.inherit(); err != nil {
-		return err
-	}
 	r.state.PID, r.state.PIDStart = 0, 0
 	if err := r.save(); err != nil {
 		return err
@@ -203,7 +212,8 @@ func (r *Running) Detach() error {
 }
 
 // inherit takes over what other runs have left to this one by writing it into
-// its state: pins of maps that both used, qdiscs that both had filters on.
+// its state: pins of maps that both used, qdiscs that both had filters on. The
+// states must be locked.
 func (r *Running) inherit() error {
 	s, err := runstate.Read(r.object.cfg.StateDir, r.state.Name)
 	if errors.Is(err, runstate.ErrNotFound) {
@@ -212,7 +222,16 @@ func (r *Running) inherit() error {
 	if err != nil {
 		return err
 	}
-	r.state.Made, r.state.Filters = s.Made, s.Filters
+	var left []string
+	for _, path := range s.Made {
+		if !slices.Contains(r.state.Made, path) {
+			left = append(left, path)
+		}
+	}
+	r.state.Made = append(left, r.state.Made...)
+	for i := range min(len(s.Filters), len(r.state.Filters)) {
+		r.state.Filters[i].Qdisc = r.state.Filters[i].Qdisc || s.Filters[i].Qdisc
+	}
 	return nil
 }
 
@@ -228,8 +247,12 @@ func (r *Running) where(program string) string {
 // Close takes everything off and frees it. What others have put beside our pins
 // stays.
 func (r *Running) Close() error {
-	err := errors.Join(r.free(true), r.inherit())
-	return errors.Join(err, cleanUp(r.object.cfg.StateDir, &r.state))
+	err := r.free(true)
+	unlock, lockErr := runstate.Lock(r.object.cfg.StateDir)
+	if lockErr != nil {
+		return errors.Join(err, lockErr)
+	}
+	return errors.Join(err, r.inherit(), cleanUp(r.object.cfg.StateDir, &r.state), unlock())
 }
 
 // free closes what this process holds; off takes off what closing alone would

@@ -42,7 +42,22 @@ func Stop(ctx context.Context, dir, name string) (Stopped, error) {
 			return stopped, err
 		}
 	}
-	return stopped, cleanUp(dir, s)
+	return stopped, lockedCleanUp(dir, s)
+}
+
+// lockedCleanUp is cleanUp of a run that this process does not hold.
+func lockedCleanUp(dir string, s *runstate.State) error {
+	unlock, err := runstate.Lock(dir)
+	if err != nil {
+		return err
+	}
+	now, err := runstate.Read(dir, s.Name) // others may have left it something
+	if err == nil {
+		err = cleanUp(dir, now)
+	} else if errors.Is(err, runstate.ErrNotFound) {
+		err = nil
+	}
+	return errors.Join(err, unlock())
 }
 
 // patience is how long Stop waits for a process to end by itself.
@@ -85,6 +100,7 @@ func endProcess(ctx context.Context, s *runstate.State) error {
 
 // cleanUp removes what a run has made and the kernel would keep, and forgets the
 // run. A map that another run uses as well stays pinned, and becomes that one's.
+// The states must be locked.
 func cleanUp(dir string, s *runstate.State) error {
 	others, listErr := runstate.List(dir)
 	others = slices.DeleteFunc(others, func(o *runstate.State) bool { return o.Name == s.Name })

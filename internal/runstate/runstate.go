@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -114,6 +115,28 @@ func Write(dir string, s *State) error {
 		return errors.Join(fmt.Errorf("keep the state of %s: %w", s.Name, err), os.Remove(f.Name()))
 	}
 	return nil
+}
+
+// Lock waits until no other process changes states in dir, and keeps them out
+// until unlock is called. The kernel releases it if this process dies.
+func Lock(dir string) (unlock func() error, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("lock the states: %w", err)
+	}
+	f, err := os.Open(dir) // a directory can be locked, so no file for it stays
+	if err != nil {
+		return nil, fmt.Errorf("lock the states: %w", err)
+	}
+	for {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+		if !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock the states: %w", err), f.Close())
+	}
+	return f.Close, nil
 }
 
 // Read returns the state of name; the error wraps ErrNotFound if it has none.
