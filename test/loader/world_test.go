@@ -74,8 +74,12 @@ func newWorld(t *testing.T) *world {
 // mount starts a process that holds the mount namespace, until the test ends.
 func (w *world) mount() {
 	w.t.Helper()
-	holder := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-ec",
-		"mount -t tmpfs tmpfs /run; mount -t bpf bpf /sys/fs/bpf; mount -t tracefs tracefs /sys/kernel/tracing; echo ready; exec cat")
+	holder := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-ec", `
+		mount -t tmpfs tmpfs /run
+		mount -t bpf bpf /sys/fs/bpf
+		[ -e /sys/kernel/tracing/trace_pipe ] || mount -t tracefs tracefs /sys/kernel/tracing
+		echo ready
+		exec cat`)
 	holder.Stderr = os.Stderr
 	stdin, err := holder.StdinPipe()
 	w.check(err)
@@ -143,7 +147,16 @@ type running struct {
 // start runs netfate and returns when it says that it runs.
 func (w *world) start(args ...string) *running {
 	w.t.Helper()
+	return w.startTo(nil, args...)
+}
+
+// startTo is start with a place for what it prints.
+func (w *world) startTo(stdout *os.File, args ...string) *running {
+	w.t.Helper()
 	r := &running{Cmd: w.command(args...), world: w, ready: make(chan struct{}), ended: make(chan struct{})}
+	if stdout != nil {
+		r.Stdout = stdout
+	}
 	stderr, err := r.StderrPipe()
 	w.check(err)
 	w.server.Start(r.Cmd)
@@ -211,7 +224,8 @@ func (w *world) left() (found []string) {
 			if rel == dir || err != nil {
 				return err
 			}
-			if strings.HasSuffix(rel, ".debug") { // maps.debug and progs.debug are the kernel's
+			// maps.debug and progs.debug are the kernel's; the lock is of all runs.
+			if strings.HasSuffix(rel, ".debug") || rel == "/run/netfate/.lock" {
 				return nil
 			}
 			found = append(found, rel)
