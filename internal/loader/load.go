@@ -36,7 +36,7 @@ type Running struct {
 	held   []attachment
 	pins   *pins
 	state  runstate.State
-	reused map[string]string // maps that were pinned before, and where
+	pinned map[string]string // where maps are pinned, by us or by those that had them before
 	probes uint32            // of USDT, that have their arguments told
 }
 
@@ -59,7 +59,7 @@ func (o *Object) Load() (*Running, error) {
 	}
 	r := &Running{
 		object: o, types: btf.NewCache(), maps: map[string]*ebpf.Map{}, progs: map[string]*ebpf.Program{},
-		reused: map[string]string{},
+		pinned: map[string]string{},
 	}
 	if err := r.begin(); err != nil {
 		return nil, err
@@ -109,7 +109,7 @@ func (r *Running) makeMaps() error {
 			return err
 		}
 		if m != nil {
-			reused[name], r.reused[name] = m, path
+			reused[name], r.pinned[name] = m, path
 			defer m.Close()
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -15,31 +16,36 @@ import (
 // pins are what a run has put on the BPF file system, in the order in which
 // it was made.
 type pins struct {
-	dir  string
-	made []string           // pins and directories
-	note func(string) error // told of each before it is made
+	dir   string
+	owner string             // name of the run
+	made  []string           // pins and directories
+	note  func(string) error // told of each before it is made
 }
 
 // pinner is a program, a map or a link.
 type pinner interface{ Pin(path string) error }
 
-// add pins what under kind/name.
-func (p *pins) add(what pinner, kind, name string) error {
+// add pins what under kind/name. Where another object of the same directory has
+// that name already, ours is put before it.
+func (p *pins) add(what pinner, kind, name string) (path string, err error) {
 	dir := filepath.Join(p.dir, kind)
 	if err := p.mkdir(dir); err != nil {
-		return err
+		return "", err
 	}
-	path := filepath.Join(dir, name)
+	path = filepath.Join(dir, name)
 	if _, err := os.Lstat(path); err == nil {
-		return fmt.Errorf("pin %s: something is pinned there already; stop what uses it, or choose another --pin directory", path)
+		path = filepath.Join(dir, p.owner+"_"+name)
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return "", fmt.Errorf("pin %s: something is pinned there already; stop what uses it, or choose another --pin directory", path)
 	}
 	if err := p.noted(path); err != nil {
-		return err
+		return "", err
 	}
 	if err := what.Pin(path); err != nil {
-		return kernel.Diagnose(err, "pin "+path)
+		return "", kernel.Diagnose(err, "pin "+path)
 	}
-	return nil
+	return path, nil
 }
 
 func (p *pins) noted(path string) error {
@@ -81,13 +87,14 @@ func onBPFFS(dir string) error {
 	}
 }
 
-// removePins takes off what was made, the newest first, but for what keep says.
-// A directory that others have put something into stays.
+// removePins takes off what was made, but for what keep says: what is in a
+// directory before the directory, in whatever order it was made or inherited. A
+// directory that others have put something into stays.
 func removePins(made []string, keep func(path string) bool) error {
 	var errs []error
-	for i := len(made) - 1; i >= 0; i-- {
-		if !keep(made[i]) {
-			errs = append(errs, removePin(made[i]))
+	for _, path := range slices.Backward(slices.Sorted(slices.Values(made))) {
+		if !keep(path) {
+			errs = append(errs, removePin(path))
 		}
 	}
 	return errors.Join(errs...)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -42,7 +41,7 @@ func (r *Running) begin() error {
 	if cfg.Pin || len(r.object.byName) > 0 {
 		r.state.Pins = cfg.PinDir
 	}
-	r.pins = &pins{dir: cfg.PinDir, note: func(path string) error {
+	r.pins = &pins{dir: cfg.PinDir, owner: cfg.Name, note: func(path string) error {
 		r.state.Made = append(r.state.Made, path)
 		return r.save()
 	}}
@@ -82,10 +81,10 @@ func (e *NothingError) Unwrap() error { return e.Err }
 // program that cannot be attached has its Status say why. The error is about what
 // leaves nothing attached, or cannot be undone by leaving one out.
 func (r *Running) Attach() error {
-	if err := r.describe(); err != nil {
+	if err := r.pinMaps(); err != nil {
 		return err
 	}
-	if err := r.pinMaps(); err != nil {
+	if err := r.describe(); err != nil {
 		return err
 	}
 	for i := range r.status {
@@ -126,7 +125,7 @@ func (r *Running) describe() error {
 		if err != nil {
 			return fmt.Errorf("ask for the id of map %s: %w", name, err)
 		}
-		m := runstate.Map{Name: name, Pin: r.mapPin(name)}
+		m := runstate.Map{Name: name, Pin: r.pinned[name]}
 		if id, ok := info.ID(); ok {
 			m.ID = uint32(id)
 		}
@@ -135,29 +134,27 @@ func (r *Running) describe() error {
 	return r.save()
 }
 
-// mapPin is where a map is or will be pinned; empty if it will not be. Data
+// pinName is the name to pin a map under; empty if it is not to be pinned. Data
 // sections have names that begin with a dot, which a BPF file system refuses.
-func (r *Running) mapPin(name string) string {
-	file, byName := r.object.byName[name]
-	switch {
-	case byName:
-	case r.object.cfg.Pin:
-		file = strings.ReplaceAll(name, ".", "_")
-	default:
-		return ""
+func (r *Running) pinName(name string) string {
+	if file, ok := r.object.byName[name]; ok {
+		return file
 	}
-	return filepath.Join(r.object.cfg.PinDir, "maps", file)
+	if r.object.cfg.Pin {
+		return strings.ReplaceAll(name, ".", "_")
+	}
+	return ""
 }
 
 // pinMaps pins the maps before anything is attached, so that a reader finds them
 // from the first event on.
-func (r *Running) pinMaps() error {
+func (r *Running) pinMaps() (err error) {
 	for _, name := range sorted(r.maps) {
-		path := r.mapPin(name)
-		if path == "" || r.reused[name] != "" {
+		file := r.pinName(name)
+		if file == "" || r.pinned[name] != "" {
 			continue
 		}
-		if err := r.pins.add(r.maps[name], "maps", filepath.Base(path)); err != nil {
+		if r.pinned[name], err = r.pins.add(r.maps[name], "maps", file); err != nil {
 			return err
 		}
 	}
@@ -170,7 +167,7 @@ func (r *Running) pinRest() error {
 		return nil
 	}
 	for _, name := range sorted(r.progs) {
-		if err := r.pins.add(r.progs[name], "progs", name); err != nil {
+		if _, err := r.pins.add(r.progs[name], "progs", name); err != nil {
 			return err
 		}
 	}
@@ -182,12 +179,12 @@ func (r *Running) pinRest() error {
 			continue
 		case used[a.program] > 0:
 			used[a.program]++
-			if err := r.pins.add(a.link, "links", fmt.Sprintf("%s_%d", a.program, used[a.program])); err != nil {
+			if _, err := r.pins.add(a.link, "links", fmt.Sprintf("%s_%d", a.program, used[a.program])); err != nil {
 				return err
 			}
 		default:
 			used[a.program]++
-			if err := r.pins.add(a.link, "links", a.program); err != nil {
+			if _, err := r.pins.add(a.link, "links", a.program); err != nil {
 				return err
 			}
 		}
