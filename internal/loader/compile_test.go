@@ -21,7 +21,7 @@ func compile(t *testing.T, source string) string {
 }
 
 // compileWith does so with more flags.
-func compileWith(t *testing.T, source string, more ...string) string {
+func compileWith(t testing.TB, source string, more ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "prog.bpf.c")
