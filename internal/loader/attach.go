@@ -22,9 +22,20 @@ func (r *Running) hang(s *Status, l link.Link, err error, where string) error {
 	if err != nil {
 		return kernel.Diagnose(err, "attach "+s.Name+" to "+where)
 	}
-	r.held = append(r.held, attachment{program: s.Name, link: l, stays: true})
+	stays := canPin(l)
+	if !stays && r.object.cfg.Pin {
+		s.Notes = append(s.Notes, fmt.Sprintf("this kernel cannot pin how %s is attached (5.15 can), so it ends with netfate", s.Name))
+	}
+	r.held = append(r.held, attachment{program: s.Name, link: l, stays: stays})
 	s.Where = append(s.Where, where)
 	return nil
+}
+
+// canPin reports whether the kernel knows of a link: tracepoints and probes have
+// been mere file descriptors before 5.15.
+func canPin(l link.Link) bool {
+	_, err := l.Info()
+	return !errors.Is(err, link.ErrNotSupported)
 }
 
 // attach attaches one program, to each of its places. One that others call through
@@ -365,6 +376,13 @@ func (r *Running) attachTimer(s *Status, p *ebpf.Program, cpu int, frequency uin
 		return kernel.Diagnose(err, fmt.Sprintf("open the timer of CPU %d for %s", cpu, s.Name))
 	}
 	l, err := link.AttachRawLink(link.RawLinkOptions{Target: fd, Program: p, Attach: ebpf.AttachPerfEvent})
+	if errors.Is(err, link.ErrNotSupported) || errors.Is(err, unix.EINVAL) {
+		// Before 5.15 the program belongs to the file descriptor.
+		if err = unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_SET_BPF, p.FD()); err == nil {
+			r.held = append(r.held, attachment{program: s.Name, release: func() error { return unix.Close(fd) }})
+			return nil
+		}
+	}
 	if err != nil {
 		return errors.Join(kernel.Diagnose(err, fmt.Sprintf("attach %s to the timer of CPU %d", s.Name, cpu)), unix.Close(fd))
 	}

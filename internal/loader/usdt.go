@@ -1,7 +1,6 @@
 package loader
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -10,6 +9,7 @@ import (
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 
+	"github.com/netfate/netfate/internal/kernel"
 	"github.com/netfate/netfate/internal/section"
 	"github.com/netfate/netfate/internal/usdt"
 )
@@ -75,7 +75,10 @@ func (r *Running) attachProbe(s *Status, p *ebpf.Program, exe *link.Executable, 
 				return fmt.Errorf("attach %s: tell where the arguments are: %w", s.Name, err)
 			}
 		default:
-			return errors.New("attach " + s.Name + ": probes of libraries and position-independent programs need attach cookies, which Linux 5.15 has")
+			return &kernel.Refusal{
+				Doing: "attach " + s.Name, Cause: "probes of libraries and position-independent programs need attach cookies, which Linux 5.15 has",
+				Remedy: "build the program with -no-pie", Err: kernel.ErrNotAllowed,
+			}
 		}
 		r.probes++
 	}

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,7 +58,8 @@ func TestKinds(t *testing.T) {
 			t.Errorf("got no case for the object %s", name)
 		}
 	}
-	for name, k := range all {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		k := all[name]
 		t.Run(name, func(t *testing.T) {
 			// One world is enough: each leaves it as it was, or fails.
 			world := *w

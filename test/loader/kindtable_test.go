@@ -52,7 +52,7 @@ func tracingKinds() map[string]kind {
 		"raw_tp": {fire: getpid, seen: append(hits(), printed(`"map":".bss","key":"hits","value":[1-9]`))},
 		"struct_ops": {
 			args: []string{"--allow-active"}, fire: congest, shows: []string{"kernel operations netfate_reno"},
-			lacks: lacksKfuncs, says: "netfate: run struct_ops: none of its programs could be loaded",
+			lacks: lacksStructOps, says: "netfate: run struct_ops: none of its programs could be loaded",
 		},
 		"tp_btf":     {fire: shell, seen: see(map[string]any{"hits": atLeast(1), "last_tgid": atLeast(1)})},
 		"tracepoint": {fire: getpid, seen: hits()},
@@ -250,11 +250,11 @@ func lacksLSM() error {
 
 func lacksNetfilter() error { return features.HaveProgramType(ebpf.Netfilter) }
 
-// lacksKfuncs is of calls of the kernel's congestion control (5.13).
-func lacksKfuncs() error {
+// lacksStructOps is of operations that are registered by a link (6.4).
+func lacksStructOps() error {
 	version, err := features.LinuxVersionCode()
-	if err == nil && version < 5<<16|13<<8 {
-		return errors.New("programs cannot call kernel functions before 5.13")
+	if err == nil && version < 6<<16|4<<8 {
+		return errors.New("operations have no links before 6.4")
 	}
 	return err
 }

@@ -10,7 +10,7 @@ __u64 hits = 0;
 __s64 last = 0;
 
 SEC("fexit/do_unlinkat")
-int BPF_PROG(on_unlinked, int dfd, struct filename *name, long ret)
+int BPF_PROG(on_unlinked, int dfd, struct filename *name, int ret)
 {
 	__sync_fetch_and_add(&hits, 1);
 	last = ret;

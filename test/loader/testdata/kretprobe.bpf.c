@@ -9,7 +9,7 @@ __u64 hits = 0;
 __s64 last = 0;
 
 SEC("kretprobe/do_unlinkat")
-int BPF_KRETPROBE(on_unlinked, long ret)
+int BPF_KRETPROBE(on_unlinked, int ret)
 {
 	__sync_fetch_and_add(&hits, 1);
 	last = ret;
