@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -125,13 +126,28 @@ func (r *Running) makeMaps() error {
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: reused, Cache: r.types})
 	if err != nil {
-		return kernel.Diagnose(err, "create the maps of "+r.object.cfg.Name)
+		return mapRefusal(err, spec.Maps, "create the maps of "+r.object.cfg.Name)
 	}
 	for name := range spec.Maps {
 		r.maps[name] = coll.DetachMap(name)
 	}
 	coll.Close()
 	return nil
+}
+
+// mapRefusal explains why maps were not made. The library names the one that it
+// was at in its text only.
+func mapRefusal(err error, specs map[string]*ebpf.MapSpec, doing string) error {
+	for name, spec := range specs {
+		if !strings.HasPrefix(err.Error(), "map "+name+":") {
+			continue
+		}
+		doing = fmt.Sprintf("create map %s (%s)", name, shape(spec.Type, spec.KeySize, spec.ValueSize, spec.MaxEntries))
+		if errors.Is(err, unix.E2BIG) {
+			return fmt.Errorf("%s: larger than any that the kernel makes: %w", doing, err)
+		}
+	}
+	return kernel.Diagnose(err, doing)
 }
 
 // findPinned opens the map that another object has pinned under this name in

@@ -2,6 +2,7 @@ package loader
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -181,7 +182,19 @@ func readObject(f *os.File, path string) (*ebpf.CollectionSpec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: not a BPF object that can be run: %w", path, err)
 	}
+	if there, here := order(spec.ByteOrder), order(binary.NativeEndian); there != here {
+		return nil, fmt.Errorf("read %s: it was compiled for %s-endian machines, and this one is %s-endian; compile it with clang -target bpf here",
+			path, there, here)
+	}
 	return spec, nil
+}
+
+// order names a byte order.
+func order(o binary.ByteOrder) string {
+	if o.Uint16([]byte{1, 0}) == 1 {
+		return "little"
+	}
+	return "big"
 }
 
 // parseObject turns the panics that broken ELF files have brought out of the
