@@ -3,7 +3,8 @@ mount -t tmpfs tmpfs /run
 mount -t bpf bpf /sys/fs/bpf
 mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
 ip link set lo up
-trap 'kill $(jobs -p) 2> /dev/null || true' EXIT # whatever fails, nothing runs on
+started= # what runs in the background: whatever fails, it ends with the story
+trap 'kill $started 2> /dev/null || true' EXIT
 until_said() { # FILE TEXT
 	for i in $(seq 300); do
 		grep -q "$2" "$1" && return
