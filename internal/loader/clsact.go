@@ -15,8 +15,8 @@ import (
 	"github.com/netfate/netfate/internal/runstate"
 )
 
-// Filters of ours have a priority of their own, behind those that people give
-// by hand, and a handle that says whose they are: "nf".
+// Filters of ours have priorities of their own, from this one on, behind those
+// that people give by hand, and a handle that says whose they are: "nf".
 const (
 	filterPriority = 0xc0de
 	filterHandle   = 0x6e66
@@ -29,13 +29,13 @@ const (
 // made.
 func (r *Running) addFilter(s *Status, p *ebpf.Program, dev netlink.Link, direction string) (*runstate.Filter, error) {
 	f := runstate.Filter{
-		IfName: dev.Attrs().Name, IfIndex: dev.Attrs().Index, Direction: direction, Priority: filterPriority, ProgramID: s.ID,
+		IfName: dev.Attrs().Name, IfIndex: dev.Attrs().Index, Direction: direction, Handle: filterHandle, ProgramID: s.ID,
 	}
 	var err error
 	if f.NetNS, err = ownNetNS(); err != nil {
 		return nil, err
 	}
-	if f.Handle, err = freeHandle(dev, direction); err != nil {
+	if f.Priority, err = freePriority(dev, direction); err != nil {
 		return nil, err
 	}
 	has, err := hasClsact(dev)
@@ -87,19 +87,32 @@ func hasClsact(dev netlink.Link) (bool, error) {
 
 func isClsact(q netlink.Qdisc) bool { return q.Type() == "clsact" }
 
-// freeHandle finds a handle that no filter of our priority has.
-func freeHandle(dev netlink.Link, direction string) (uint32, error) {
+// freePriority finds a priority behind those of our other filters, so that they
+// run in the order in which they came, as TCX has it: of two filters of one
+// priority the kernel asks the later one first, and one that lets a packet pass
+// ends the search.
+func freePriority(dev netlink.Link, direction string) (uint16, error) {
 	filters, err := netlink.FilterList(dev, parentOf(direction))
 	if err != nil {
 		return 0, fmt.Errorf("list the filters of %s: %w", dev.Attrs().Name, err)
 	}
-	for handle := uint32(filterHandle); handle < filterHandle+maxFilters; handle++ {
-		taken := slices.ContainsFunc(filters, func(f netlink.Filter) bool {
-			return f.Attrs().Priority == filterPriority && f.Attrs().Handle == handle
-		})
-		if !taken {
-			return handle, nil
+	taken, next := map[uint16]bool{}, uint16(filterPriority)
+	for _, f := range filters {
+		priority := f.Attrs().Priority
+		taken[priority] = true
+		if priority >= next && priority < filterPriority+maxFilters {
+			next = priority + 1
 		}
+	}
+	// Where the last is taken, one that ended has left a place in front of it.
+	for range maxFilters {
+		if next == filterPriority+maxFilters {
+			next = filterPriority
+		}
+		if !taken[next] {
+			return next, nil
+		}
+		next++
 	}
 	return 0, fmt.Errorf("%s has %d filters of netfate already", dev.Attrs().Name, maxFilters)
 }

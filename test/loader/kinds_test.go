@@ -51,6 +51,7 @@ func TestKinds(t *testing.T) {
 	w.server.ListenTCP("0.0.0.0:80")
 	cgroup := newCgroup(t)
 	probed := newProbed(t)
+	newMarked(t)
 	where := strings.NewReplacer("$PID", fmt.Sprint(os.Getpid()), "$CGROUP", cgroup, "$PROBED", probed)
 	all := kinds()
 	for name := range corpus() {
