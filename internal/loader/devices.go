@@ -137,6 +137,9 @@ func (r *Running) makeRoom(s *Status, dev netlink.Link) error {
 	s.Notes = append(s.Notes, fmt.Sprintf("the XDP program %s (id %d) is off %s until %s ends", holder, xdp.ProgId, name, s.Name))
 	r.held = append(r.held, attachment{program: s.Name, release: func() error {
 		err := netlink.LinkSetXdpFdWithFlags(dev, old.FD(), flags)
+		if errors.Is(err, unix.ENODEV) {
+			err = nil // with its interface, its place is gone
+		}
 		if err != nil {
 			err = fmt.Errorf("put the XDP program %s back on %s: %w", holder, name, err)
 		}

@@ -121,6 +121,9 @@ func cleanUp(dir string, s *runstate.State) error {
 			errs = append(errs, bequeath(dir, o, s.Made, path))
 		}
 	}
+	for _, path := range s.Made {
+		errs = append(errs, bequeathDir(dir, others, path))
+	}
 	errs = append(errs, removePins(s.Made, func(path string) bool { return heir(path) != nil }))
 	if err := errors.Join(errs...); err != nil {
 		return errors.Join(err, listErr) // it stays written down: stop can try again
@@ -143,6 +146,22 @@ func bequeath(dir string, to *runstate.State, made []string, path string) error 
 	}
 	to.Made = append(mine, to.Made...)
 	return runstate.Write(dir, to)
+}
+
+// bequeathDir writes down that a directory is for another run to remove, if one
+// has pins in it.
+func bequeathDir(dir string, others []*runstate.State, path string) error {
+	for _, o := range others {
+		below := func(made string) bool { return strings.HasPrefix(made, path+"/") }
+		if slices.ContainsFunc(o.Made, below) {
+			if slices.Contains(o.Made, path) {
+				return nil
+			}
+			o.Made = append([]string{path}, o.Made...)
+			return runstate.Write(dir, o)
+		}
+	}
+	return nil
 }
 
 // bequeathQdisc writes down that a qdisc that was made for f is for another run of

@@ -200,9 +200,7 @@ func TestSamePins(t *testing.T) {
 				t.Errorf("what the first has (-before +after):\n%s", diff)
 			}
 		}
-		if n := len(inKernel(t, "faults_raw")); n != 1 {
-			t.Errorf("got %d programs in the kernel, want that of %s", n, order[1])
-		}
+		netlab.WaitFor(t, "the program of "+order[1]+" alone in the kernel", func() bool { return len(inKernel(t, "faults_raw")) == 1 })
 		w.netfate("stop", order[1])
 		w.check(runs[order[1]].wait())
 		w.wantGone()
