@@ -61,7 +61,7 @@ func readStructs(object io.ReaderAt) (d structs) {
 		return &declared{missing: true}
 	}
 	d = &declared{data: data, names: map[int][]string{}, at: map[string]dwarf.Offset{}}
-	if err := d.read(data, lines); err != nil || len(d.names) == 0 {
+	if err := d.read(data, lines); err != nil {
 		return &declared{missing: true}
 	}
 	for _, names := range d.names {
