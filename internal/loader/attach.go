@@ -89,6 +89,9 @@ func (r *Running) attachTracing(s *Status, p *ebpf.Program) error {
 		l, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: target, Program: p})
 		return r.hang(s, l, err, "raw tracepoint "+target)
 	case section.LSM:
+		if err := askLSM(s); err != nil {
+			return err
+		}
 		l, err := link.AttachLSM(link.LSMOptions{Program: p})
 		return r.hang(s, l, err, "LSM hook "+target)
 	case section.Iter:
@@ -100,6 +103,25 @@ func (r *Running) attachTracing(s *Status, p *ebpf.Program) error {
 		what = "raw tracepoint " + target
 	}
 	return r.hang(s, l, err, what)
+}
+
+// askLSM refuses what the kernel would attach and never run: it calls security
+// programs only where bpf is among the modules that it was booted with.
+func askLSM(s *Status) error {
+	modules, known := securityModules()
+	if !known {
+		s.Notes = append(s.Notes, "whether the kernel calls "+s.Name+" cannot be told while securityfs is not mounted: "+
+			"mount -t securityfs securityfs /sys/kernel/security")
+		return nil
+	}
+	if slices.Contains(modules, "bpf") {
+		return nil
+	}
+	active := strings.Join(modules, ",")
+	return &kernel.Refusal{
+		Doing: "attach " + s.Name + " to LSM hook " + s.Section.Target, Cause: "bpf is none of the active security modules (" + active + "), so it would never run",
+		Remedy: "boot with lsm=" + active + ",bpf", Err: kernel.ErrNotAllowed,
+	}
 }
 
 // attachIter attaches an iterator: nothing runs until it is opened. One over the
@@ -244,6 +266,11 @@ func (r *Running) attachUprobe(s *Status, p *ebpf.Program) error {
 }
 
 func (r *Running) attachCgroup(s *Status, p *ebpf.Program) error {
+	if s.Section.Kind == section.LSMCgroup {
+		if err := askLSM(s); err != nil {
+			return err
+		}
+	}
 	dir := r.object.cfg.Cgroup
 	if s.Section.Target != "" && strings.HasPrefix(s.Section.Target, "/") {
 		dir = s.Section.Target

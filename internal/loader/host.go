@@ -30,6 +30,16 @@ func hasKprobes() bool {
 	return err == nil
 }
 
+// securityModules lists the active ones; known is false where securityfs, which
+// tells, is not mounted.
+func securityModules() (modules []string, known bool) {
+	text, err := os.ReadFile("/sys/kernel/security/lsm")
+	if err != nil {
+		return nil, false
+	}
+	return strings.Split(strings.TrimSpace(string(text)), ","), true
+}
+
 // onlineCPUs reads lists such as "0-3,8".
 func onlineCPUs() ([]int, error) {
 	text, err := os.ReadFile("/sys/devices/system/cpu/online")

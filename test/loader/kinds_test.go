@@ -25,8 +25,8 @@ type kind struct {
 	seen  []func(*firing) error // what must be seen of that, each nil when it is
 	shows []string              // patterns of what netfate says on stderr
 
-	lacks func() error // asks the kernel, past netfate, why it cannot run this; nil if it always can
-	says  string       // the pattern of netfate's diagnosis then, with which it exits with 3
+	lacks func(*firing) error // asks the kernel, past netfate, why it cannot run this; nil if it always can
+	says  string              // the pattern of netfate's diagnosis then, with which it exits with 3
 
 	exit int // where no kernel can run this: the exit code; says is the pattern then too
 }
@@ -83,7 +83,7 @@ func (k *kind) run(f *firing, args []string) {
 		return
 	}
 	if k.lacks != nil {
-		if why := k.lacks(); why != nil {
+		if why := k.lacks(f); why != nil {
 			f.t.Logf("not on this kernel: %v", why)
 			const notAllowed = 3
 			f.wantRefusal(args, notAllowed, k.says)

@@ -3,6 +3,7 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -46,7 +47,7 @@ func tracingKinds() map[string]kind {
 		},
 		"kretprobe": {fire: unlink, seen: see(map[string]any{"hits": atLeast(1), "last": -int(unix.ENOENT)}), lacks: lacksKprobe, says: noKprobes},
 		"ksyscall":  {fire: getpid, seen: hits(), lacks: lacksKprobe, says: noKprobes},
-		"lsm":       {args: []string{"--allow-active"}, fire: open, seen: hits(), lacks: lacksLSM, says: "netfate: .*LSM|not permitted"},
+		"lsm":       {args: []string{"--allow-active"}, fire: open, seen: hits(), lacks: lacksLSM, says: "netfate: .*(bpf is none of the active security modules|not permitted)"},
 		"perf_event": {
 			seen: hits(), shows: []string{`count .* timer of \d+ CPUs, 99 Hz`},
 		},
@@ -228,13 +229,13 @@ func attaches(spec ebpf.ProgramSpec, attach func(*ebpf.Program) (link.Link, erro
 	return l.Close()
 }
 
-func lacksFentry() error {
+func lacksFentry(*firing) error {
 	return attaches(ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: "do_unlinkat"},
 		func(p *ebpf.Program) (link.Link, error) { return link.AttachTracing(link.TracingOptions{Program: p}) })
 }
 
-func lacksIterator(over string) func() error {
-	return func() error {
+func lacksIterator(over string) func(*firing) error {
+	return func(*firing) error {
 		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 			Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: over, License: "GPL",
 			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
@@ -246,27 +247,35 @@ func lacksIterator(over string) func() error {
 	}
 }
 
-func lacksKprobe() error {
+func lacksKprobe(*firing) error {
 	return attaches(ebpf.ProgramSpec{Type: ebpf.Kprobe},
 		func(p *ebpf.Program) (link.Link, error) { return link.Kprobe("do_unlinkat", p, nil) })
 }
 
-func lacksKprobeMulti() error {
+func lacksKprobeMulti(*firing) error {
 	return attaches(ebpf.ProgramSpec{Type: ebpf.Kprobe, AttachType: ebpf.AttachTraceKprobeMulti},
 		func(p *ebpf.Program) (link.Link, error) {
 			return link.KprobeMulti(p, link.KprobeMultiOptions{Symbols: []string{"do_unlinkat"}})
 		})
 }
 
-func lacksLSM() error {
+// lacksLSM looks whether what attaches is called as well.
+func lacksLSM(f *firing) error {
+	modules, err := os.ReadFile(f.root + "/sys/kernel/security/lsm")
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(strings.Split(string(modules), ","), "bpf") {
+		return fmt.Errorf("bpf is not active among %s", modules)
+	}
 	return attaches(ebpf.ProgramSpec{Type: ebpf.LSM, AttachType: ebpf.AttachLSMMac, AttachTo: "file_open"},
 		func(p *ebpf.Program) (link.Link, error) { return link.AttachLSM(link.LSMOptions{Program: p}) })
 }
 
-func lacksNetfilter() error { return features.HaveProgramType(ebpf.Netfilter) }
+func lacksNetfilter(*firing) error { return features.HaveProgramType(ebpf.Netfilter) }
 
 // lacksStructOps is of operations that are registered by a link (6.4).
-func lacksStructOps() error {
+func lacksStructOps(*firing) error {
 	version, err := features.LinuxVersionCode()
 	if err == nil && version < 6<<16|4<<8 {
 		return errors.New("operations have no links before 6.4")

@@ -78,6 +78,7 @@ func (w *world) mount() {
 		mount -t tmpfs tmpfs /run
 		mount -t bpf bpf /sys/fs/bpf
 		[ -e /sys/kernel/tracing/trace_pipe ] || mount -t tracefs tracefs /sys/kernel/tracing
+		[ -e /sys/kernel/security/lsm ] || mount -t securityfs securityfs /sys/kernel/security
 		echo ready
 		exec cat`)
 	holder.Stderr = os.Stderr
