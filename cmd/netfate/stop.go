@@ -29,7 +29,7 @@ detached, or cleans up after a crash. It touches nothing else.`,
 				return usagef("say what to stop: names, ids of programs, or --all; netfate ps lists them")
 			}
 			states, err := runstate.List(runstate.DefaultDir)
-			if err != nil {
+			if err = errors.Join(err, runstate.Sweep(runstate.DefaultDir)); err != nil {
 				return err
 			}
 			names, err := stopNames(states, args, all)

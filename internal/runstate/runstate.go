@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -103,7 +104,7 @@ func Write(dir string, s *State) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("keep the state of %s: %w", s.Name, err)
 	}
-	f, err := os.CreateTemp(dir, ".new-")
+	f, err := os.CreateTemp(dir, begun(os.Getpid())+"*")
 	if err != nil {
 		return fmt.Errorf("keep the state of %s: %w", s.Name, err)
 	}
@@ -137,6 +138,31 @@ func Lock(dir string) (unlock func() error, err error) {
 		return nil, errors.Join(fmt.Errorf("lock the states: %w", err), f.Close())
 	}
 	return f.Close, nil
+}
+
+// begun is what names of files that a process has not ended to write begin with.
+func begun(pid int) string { return fmt.Sprintf(".new-%d-", pid) }
+
+// Sweep removes what processes that are dead had begun to write into dir.
+func Sweep(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("sweep states: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		var pid int
+		if _, err := fmt.Sscanf(e.Name(), ".new-%d-", &pid); err != nil || !strings.HasPrefix(e.Name(), begun(pid)) {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid))); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("sweep states: %w", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Read returns the state of name; the error wraps ErrNotFound if it has none.

@@ -78,3 +78,34 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// TestSweep keeps what a process that lives is writing.
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	if err := Write(dir, &State{Name: "kept"}); err != nil {
+		t.Fatal(err)
+	}
+	const dead = 1 << 30 // above the kernel's largest
+	for _, name := range []string{begun(dead) + "1", begun(os.Getpid()) + "1", ".new-x"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Sweep(dir); err != nil {
+		t.Error(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	if diff := cmp.Diff([]string{begun(os.Getpid()) + "1", ".new-x", "kept.json"}, got); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	if err := Sweep(filepath.Join(dir, "none")); err != nil {
+		t.Errorf("a directory that is not there: %v", err)
+	}
+}
