@@ -213,7 +213,11 @@ func (f *psFlags) show(screen *table.Screen, rows []programs.PsRow, end time.Tim
 	for i := range rows {
 		total += rows[i].Rate.CPUPercent
 	}
-	head := fmt.Sprintf("%s  %d programs, %.2f %% of a CPU", end.Format(time.TimeOnly), len(rows), total)
+	plural := "s"
+	if len(rows) == 1 {
+		plural = ""
+	}
+	head := fmt.Sprintf("%s  %d program%s, %.2f %% of a CPU", end.Format(time.TimeOnly), len(rows), plural, total)
 	if len(rows) == 0 {
 		head = end.Format(time.TimeOnly) + "  " + f.nothing()
 	}
