@@ -48,7 +48,7 @@ func Fit(spec *ebpf.CollectionSpec, haveCookie bool) error {
 		spec.Maps = make(map[string]*ebpf.MapSpec)
 	}
 	spec.Maps[cookieMap] = &ebpf.MapSpec{
-		Name:       "usdt_cookie",
+		Name:       cookieMap, // the library freezes what is called like that
 		Type:       ebpf.Array,
 		KeySize:    4,
 		ValueSize:  1,
