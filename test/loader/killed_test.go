@@ -3,6 +3,7 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 	"unsafe"
@@ -103,8 +104,8 @@ func trace(pid int, name string, nth int) (killed bool, err error) {
 	}
 }
 
-// othersAt puts a clsact qdisc with a filter, and a pin, of somebody else's on the
-// server, and returns what then is there.
+// othersAt puts a clsact qdisc with a filter, an XDP program and a pin of somebody
+// else's on the server, and returns what then is there.
 func (w *world) othersAt() []string {
 	w.t.Helper()
 	eth0 := w.server.Link("eth0")
@@ -116,7 +117,22 @@ func (w *world) othersAt() []string {
 	w.check(err)
 	w.t.Cleanup(func() { m.Close() })
 	w.check(m.Pin(w.root + "/sys/fs/bpf/others"))
-	return append(w.left(), w.filters(netlink.HANDLE_MIN_INGRESS)...)
+	w.server.Add(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "other0"}, PeerName: "other1"})
+	const pass = 2 // XDP_PASS
+	xdp := others(w.t, ebpf.XDP, pass)
+	w.server.Do(func() error { return netlink.LinkSetXdpFd(w.server.Link("other0"), xdp.FD()) })
+	return w.around()
+}
+
+// around lists what is on the server's interfaces, pinned and noted.
+func (w *world) around() []string {
+	w.t.Helper()
+	found := append(w.left(), w.filters(netlink.HANDLE_MIN_INGRESS)...)
+	if xdp := w.server.Link("other0").Attrs().Xdp; xdp != nil && xdp.Attached {
+		found = append(found, fmt.Sprintf("other0: XDP program %d", xdp.ProgId))
+	}
+	slices.Sort(found)
+	return found
 }
 
 func (w *world) addFilter(dev string, p *ebpf.Program, priority uint16, handle uint32) {
@@ -133,7 +149,7 @@ func (w *world) addFilter(dev string, p *ebpf.Program, priority uint16, handle u
 func (w *world) wantOnly(before []string) {
 	w.t.Helper()
 	w.wantGone(before...)
-	if diff := cmp.Diff(before, append(w.left(), w.filters(netlink.HANDLE_MIN_INGRESS)...)); diff != "" {
+	if diff := cmp.Diff(before, w.around()); diff != "" {
 		w.t.Errorf("what is others' (-before +after):\n%s", diff)
 	}
 }
@@ -173,7 +189,13 @@ func TestStopKilled(t *testing.T) {
 	before := w.othersAt()
 	object := compile(t, source(t, "killed", ours))
 	w.netfate("run", object, "--dev", "eth0", "--detach")
-	for nth := 1; w.killAt("unlink", nth, "stop", "killed"); nth += 3 {
+	const step = 3 // a directory takes two calls
+	nth := 1
+	for w.killAt("unlink", nth, "stop", "killed") {
+		nth += step
+	}
+	if nth <= step {
+		t.Errorf("got stop at its end after %d calls, want more to remove", nth)
 	}
 	if _, err := runstate.Read(w.root+runstate.DefaultDir, "killed"); err == nil {
 		w.netfate("stop", "killed")
@@ -188,16 +210,16 @@ func TestFilterLeft(t *testing.T) {
 	for name, made := range map[string]bool{"made": true, "only written down": false} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			before := w.othersAt()
+			w.othersAt()
 			program := others(t, ebpf.SchedCLS, 0)
 			info, err := program.Info()
 			w.check(err)
 			id, _ := info.ID()
+			w.addFilter("eth0", others(t, ebpf.SchedCLS, 0), priority, handle+1)
+			before := w.around()
 			if made {
 				w.addFilter("eth0", program, priority, handle)
 			}
-			w.addFilter("eth0", others(t, ebpf.SchedCLS, 0), priority, handle+1)
-			before = append(before, "bpf, priority 49374")
 			state := &runstate.State{Name: "old", PID: 1 << 30, Since: time.Now(), Filters: []runstate.Filter{{
 				NetNS: inode(t, w.server.Path()), IfName: "eth0", IfIndex: w.server.Index("eth0"), Direction: "ingress",
 				Handle: handle, Priority: priority, ProgramID: uint32(id), Qdisc: true,
