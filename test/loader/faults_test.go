@@ -126,7 +126,7 @@ func TestManyMaps(t *testing.T) {
 	}
 	object := compile(t, source(t, "many", ours+code.String()))
 	for name, pin := range map[string][]string{"not pinned": nil, "pinned": {"--pin"}} {
-		r := w.start(append([]string{"run", object, "--dev", "eth0"}, pin...)...)
+		r := w.start(append([]string{"run", object, "faults_xdp", "--dev", "eth0"}, pin...)...)
 		pinned, err := filepath.Glob(w.root + "/sys/fs/bpf/netfate/many/maps/map_*")
 		if err != nil || len(pinned) != len(pin)*many {
 			t.Errorf("%s: got %d pins, want %d", name, len(pinned), len(pin)*many)
@@ -268,7 +268,7 @@ func TestSignals(t *testing.T) {
 	object := compile(t, source(t, "signalled", ours))
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		for _, pin := range [][]string{nil, {"--pin"}} {
-			r := w.start(append([]string{"run", object, "--dev", "eth0"}, pin...)...)
+			r := w.start(append([]string{"run", object, "faults_xdp", "--dev", "eth0"}, pin...)...)
 			w.check(r.Process.Signal(signal))
 			if err := r.wait(); err != nil {
 				t.Errorf("%v: got %v, want a clean end\n%s", signal, err, &r.said)

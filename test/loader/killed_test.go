@@ -52,7 +52,14 @@ func callAt(tid int) (c call, ok bool) {
 
 // killAt runs netfate at the server and kills it, all of a sudden, as it enters
 // the nth call of that name. It reports false if netfate ended before.
-func (w *world) killAt(name string, nth int, args ...string) (killed bool) {
+func (w *world) killAt(name string, nth int, args ...string) bool {
+	w.t.Helper()
+	hit, _ := w.signalAt(unix.SIGKILL, name, nth, args...)
+	return hit
+}
+
+// signalAt is killAt with any signal; status is how netfate ended then.
+func (w *world) signalAt(signal unix.Signal, name string, nth int, args ...string) (hit bool, status unix.WaitStatus) {
 	w.t.Helper()
 	w.server.Do(func() (err error) { // on a locked thread, as ptrace wants it
 		cmd := w.command(args...)
@@ -60,41 +67,41 @@ func (w *world) killAt(name string, nth int, args ...string) (killed bool) {
 		if err := cmd.Start(); err != nil {
 			return err
 		}
-		killed, err = trace(cmd.Process.Pid, name, nth)
+		hit, status, err = trace(cmd.Process.Pid, signal, name, nth)
 		return err
 	})
-	return killed
+	return hit, status
 }
 
-// trace lets a process run from its first stop to its nth call of that name.
-func trace(pid int, name string, nth int) (killed bool, err error) {
+// trace lets a process run from its first stop to its end, and signals it at its
+// nth call of that name.
+func trace(pid int, send unix.Signal, name string, nth int) (hit bool, status unix.WaitStatus, err error) {
 	const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_EXITKILL
-	var status unix.WaitStatus
 	if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != nil {
-		return false, fmt.Errorf("wait for the first stop: %w", err)
+		return false, status, fmt.Errorf("wait for the first stop: %w", err)
 	}
 	if err := unix.PtraceSetOptions(pid, options); err != nil {
-		return false, fmt.Errorf("set options: %w", err)
+		return false, status, fmt.Errorf("set options: %w", err)
 	}
 	tid, signal := pid, 0
 	for {
 		if err := unix.PtraceSyscall(tid, signal); err != nil && !errors.Is(err, unix.ESRCH) {
-			return false, fmt.Errorf("go on: %w", err)
+			return false, status, fmt.Errorf("go on: %w", err)
 		}
 		if tid, err = unix.Wait4(-pid, &status, unix.WALL, nil); err != nil { // any thread of its process group
-			return killed, fmt.Errorf("wait for a stop: %w", err)
+			return hit, status, fmt.Errorf("wait for a stop: %w", err)
 		}
 		signal = 0
 		switch {
 		case tid == pid && (status.Exited() || status.Signaled()):
-			return killed, nil
+			return hit, status, nil
 		case status.StopSignal() == unix.SIGTRAP|0x80:
 			c, entry := callAt(tid)
-			if entry && !killed && c.name() == name {
+			if entry && !hit && c.name() == name {
 				if nth--; nth == 0 {
-					killed = true
-					if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-						return false, fmt.Errorf("kill: %w", err)
+					hit = true
+					if err := unix.Kill(pid, send); err != nil {
+						return false, status, fmt.Errorf("signal: %w", err)
 					}
 				}
 			}
@@ -180,6 +187,20 @@ func TestKilled(t *testing.T) {
 			}
 			w.wantOnly(before)
 		})
+	}
+}
+
+// TestInterruptedEarly ends a run, as init systems do, while it starts.
+func TestInterruptedEarly(t *testing.T) {
+	w := newWorld(t)
+	before := w.othersAt()
+	object := compile(t, source(t, "early", ours))
+	for _, call := range []string{"rename", "pin", "link"} {
+		hit, status := w.signalAt(unix.SIGTERM, call, 1, "run", object, "faults_xdp", "--dev", "eth0", "--pin")
+		if !hit || !status.Exited() || status.ExitStatus() != 0 {
+			t.Errorf("SIGTERM at %s: got %v, status %#x; want a clean end", call, hit, uint32(status))
+		}
+		w.wantOnly(before)
 	}
 }
 
