@@ -23,6 +23,7 @@ type kind struct {
 	args  []string              // of netfate run, behind the object; $PID, $CGROUP and $PROBED stand for the test's
 	fire  func(f *firing)       // causes what the programs wait for
 	seen  []func(*firing) error // what must be seen of that, each nil when it is
+	after func(*firing) error   // what must be when it is off again
 	shows []string              // patterns of what netfate says on stderr
 
 	lacks func(*firing) error // asks the kernel, past netfate, why it cannot run this; nil if it always can
@@ -109,6 +110,9 @@ func (k *kind) run(f *firing, args []string) {
 	}
 	f.netfate("stop", f.name)
 	f.check(r.wait())
+	if k.after != nil {
+		f.check(k.after(f))
+	}
 	for _, want := range k.shows {
 		if !regexp.MustCompile(want).MatchString(r.said.String()) {
 			f.t.Errorf("got on stderr:\n%s\nwant something like %q", &r.said, want)

@@ -14,6 +14,8 @@ import (
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/netfate/netfate/test/netlab"
 )
 
 // kinds is the corpus, fired.
@@ -88,7 +90,7 @@ func networkKinds() map[string]kind {
 		},
 		"xdp":          {args: device, fire: visit, seen: hits(), shows: []string{"eth0 XDP native"}},
 		"xdp_dialects": {fire: visit, seen: hits(), shows: []string{"eth0 XDP native", "passes is optional"}},
-		"xdp_drop":     {args: []string{"--dev", "eth0", "--allow-active"}, seen: []func(*firing) error{noARP}},
+		"xdp_drop":     {args: []string{"--dev", "eth0", "--allow-active"}, seen: []func(*firing) error{silent}, after: talks},
 	}
 }
 
@@ -197,21 +199,40 @@ func congest(f *firing) {
 	}
 }
 
-// noARP is nil when the server does not answer who it is.
-func noARP(f *firing) error {
+// ask asks the server by ARP who it is, and reports whether it says so.
+func ask(f *firing) bool {
+	f.t.Helper()
+	client, server := f.client.MAC("eth0"), f.server.MAC("eth0")
 	frame := slices.Concat(
-		[]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, f.client.MAC("eth0"), []byte{8, 6, // ARP
-			0, 1, 8, 0, 6, 4, 0, 1}, f.client.MAC("eth0"), []byte{10, 0, 0, 1}, make([]byte, 6), []byte{10, 0, 0, 2})
+		[]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, client, []byte{8, 6, 0, 1, 8, 0, 6, 4, 0, 1}, client, []byte{10, 0, 0, 1},
+		make([]byte, 6), []byte{10, 0, 0, 2})
+	f.client.Neigh("eth0", "10.0.0.2", server)
+	f.server.Neigh("eth0", "10.0.0.1", client)
 	s := f.client.Packets("eth0", unix.ETH_P_ARP)
 	defer s.Close()
 	s.Send(frame)
-	// The answer, if there is one, comes while Send runs: a cable has no delay.
-	answer := make([]byte, 2*len(frame))
-	n, _, err := unix.Recvfrom(s.FD, answer, unix.MSG_DONTWAIT)
-	if errors.Is(err, syscall.EAGAIN) {
-		return nil
+	visit(f) // its answers come behind that to the frame
+	_, _, err := unix.Recvfrom(s.FD, make([]byte, 2*len(frame)), unix.MSG_DONTWAIT)
+	if err != nil && !errors.Is(err, syscall.EAGAIN) {
+		f.t.Fatal(err)
 	}
-	return errors.Join(fmt.Errorf("got an answer to ARP: %x", answer[:max(n, 0)]), err)
+	return err == nil
+}
+
+func silent(f *firing) error {
+	f.t.Helper()
+	if ask(f) {
+		return errors.New("the server answers ARP, want that dropped")
+	}
+	return nil
+}
+
+func talks(f *firing) error {
+	f.t.Helper()
+	if !netlab.Poll(patience, func() bool { return ask(f) }) {
+		return errors.New("the server answers no ARP")
+	}
+	return nil
 }
 
 // attaches loads a program that does nothing, and attaches it.
