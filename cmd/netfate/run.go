@@ -268,13 +268,14 @@ func (f *runFlags) stream(ctx context.Context, running *loader.Running) error {
 		ctx, cancel = context.WithTimeout(ctx, f.cfg.For)
 		defer cancel()
 	}
+	view := programs.NewEvents(os.Stdout, f.format == "json")
 	for _, program := range running.Iterators() {
-		if err := f.iterate(running, program); err != nil {
+		if err := f.iterate(running, program, view); err != nil {
 			return err
 		}
 	}
 	fmt.Fprintln(os.Stderr, "netfate: running; Ctrl-C ends")
-	out := &runOutput{view: programs.NewEvents(os.Stdout, f.format == "json"), lost: map[string]uint64{}}
+	out := &runOutput{view: view, lost: map[string]uint64{}}
 	watching, err := newRunMaps(running, f.every)
 	if err != nil {
 		return err
@@ -299,40 +300,70 @@ func (f *runFlags) stream(ctx context.Context, running *loader.Running) error {
 	return errors.Join(err, watching.close())
 }
 
-// iterate runs an iterator and shows what it writes: text as it is, else hex.
-func (f *runFlags) iterate(running *loader.Running, program string) (err error) {
+// maxRow bounds the row of an iterator that is shown as hex, and is where one that
+// writes text without line ends is cut.
+const maxRow = 4096
+
+// iterate runs an iterator and shows what it writes: rows by their struct if that
+// is known, text as it is, anything else as hex, in rows if their size is known.
+func (f *runFlags) iterate(running *loader.Running, program string, view *programs.Events) (err error) {
 	rows, err := running.Iterate(program)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	in := bufio.NewReader(rows)
+	in := bufio.NewReaderSize(rows, maxRow)
+	known := running.EventTypes()[program]
+	head, err := in.Peek(maxRow)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the iterator %s: %w", program, err)
+	}
+	text := isText(head)
+	row := make([]byte, maxRow)
+	if known.Size > 0 {
+		text, row = false, make([]byte, known.Size)
+	}
 	for {
-		line, err := in.ReadString('\n')
-		if line != "" {
-			if err := f.iteratorLine(program, line); err != nil {
+		var got []byte
+		if text {
+			got, err = in.ReadSlice('\n')
+		} else {
+			var n int
+			n, err = io.ReadFull(in, row)
+			got = row[:n]
+		}
+		if len(got) > 0 {
+			if err := f.iteratorRow(program, got, text, view, running); err != nil {
 				return err
 			}
 		}
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return nil
-		}
-		if err != nil {
+		case err != nil && !errors.Is(err, bufio.ErrBufferFull):
 			return fmt.Errorf("read the iterator %s: %w", program, err)
 		}
 	}
 }
 
-func (f *runFlags) iteratorLine(program, line string) error {
-	text := strings.TrimSuffix(line, "\n")
-	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f || r == '\ufffd' }) {
-		text = fmt.Sprintf("%x", line)
+// isText reports whether bytes are lines for people.
+func isText(b []byte) bool {
+	return !strings.ContainsFunc(string(b), func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' || r == 0x7f })
+}
+
+func (f *runFlags) iteratorRow(program string, row []byte, text bool, view *programs.Events, running *loader.Running) error {
+	if t := running.EventTypes()[program].Type; t != nil {
+		return view.Add(&programs.Event{Time: time.Now(), Map: program, CPU: -1, Type: t, Data: row})
+	}
+	line := fmt.Sprintf("%x", row)
+	if text {
+		line = strings.ToValidUTF8(strings.TrimSuffix(string(row), "\n"), "\ufffd")
 	}
 	var err error
 	if f.format == "json" {
-		err = json.NewEncoder(os.Stdout).Encode(map[string]string{"iterator": program, "line": text})
+		err = json.NewEncoder(os.Stdout).Encode(map[string]string{"iterator": program, "line": line})
 	} else {
-		_, err = fmt.Println(text)
+		_, err = fmt.Println(line)
 	}
 	if err != nil {
 		return fmt.Errorf("write rows: %w", err)

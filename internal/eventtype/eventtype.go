@@ -23,7 +23,7 @@ import (
 
 // Event is what is known of the events of one map.
 type Event struct {
-	Map        string
+	Map        string   // or the iterator's program
 	Type       btf.Type // nil if it is not known
 	Size       int      // bytes of an event, 0 if it is not known or varies
 	Source     string   // how Type is known: --event, __type(value) or DWARF
@@ -38,8 +38,8 @@ const (
 	Inferred = "DWARF"
 )
 
-// Find tells what each map that carries events holds. said has the structs that
-// the user names, by map. The error is about those only: what cannot be found out
+// Find tells what each map that carries events holds, and each iterator that does
+// not write text. said has the structs that the user names, by map or program. The error is about those only: what cannot be found out
 // is no error, and has a note.
 func Find(object io.ReaderAt, spec *ebpf.CollectionSpec, said map[string]string) (map[string]Event, error) {
 	found := map[string]Event{}
@@ -48,12 +48,17 @@ func Find(object io.ReaderAt, spec *ebpf.CollectionSpec, said map[string]string)
 			found[name] = Event{Map: name}
 		}
 	}
-	for name := range said {
-		if _, ok := found[name]; !ok {
-			return nil, fmt.Errorf("--event %s: there is no ring buffer or perf event array of that name; the object has %s", name, list(found))
+	sizes := submitted(spec)
+	for name := range spec.Programs {
+		if sizes[name].sites > 0 && spec.Maps[name] == nil {
+			found[name] = Event{Map: name}
 		}
 	}
-	sizes := submitted(spec)
+	for name := range said {
+		if _, ok := found[name]; !ok {
+			return nil, fmt.Errorf("--event %s: there is no ring buffer, perf event array or iterator of that name; the object has %s", name, list(found))
+		}
+	}
 	var own structs // read when it is first needed
 	for name, e := range found {
 		if err := e.find(spec, said[name], sizes[name], func() structs {
@@ -63,6 +68,11 @@ func Find(object io.ReaderAt, spec *ebpf.CollectionSpec, said map[string]string)
 			return own
 		}); err != nil {
 			return nil, err
+		}
+		if spec.Programs[name] != nil && e.Type != nil { // a row ends where the next begins
+			if size, err := btf.Sizeof(e.Type); err == nil {
+				e.Size = size
+			}
 		}
 		found[name] = e
 	}
@@ -84,7 +94,7 @@ func (e *Event) find(spec *ebpf.CollectionSpec, said string, sizes sizes, own fu
 		e.Type, e.Source = t, Said
 		return nil
 	}
-	if m := spec.Maps[e.Map]; isStruct(m.Value) {
+	if m := spec.Maps[e.Map]; m != nil && isStruct(m.Value) {
 		e.Type, e.Source = m.Value, Declared
 		return nil
 	}

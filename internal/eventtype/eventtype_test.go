@@ -153,6 +153,44 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// TestIterator tells rows that an iterator writes by their struct; one that prints
+// text has none.
+func TestIterator(t *testing.T) {
+	object := compile(t, `
+struct seq_file;
+struct meta { struct seq_file *seq; };
+struct ctx { struct meta *meta; };
+struct row { int pid; char comm[16]; };
+SEC("iter/task") int rows(struct ctx *ctx)
+{
+	struct row r = {};
+
+	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));
+	return 0;
+}
+SEC("iter/task") int text(struct ctx *ctx)
+{
+	static const char line[] = "x";
+
+	bpf_seq_printf(ctx->meta->seq, line, sizeof(line), 0, 0);
+	return 0;
+}
+`)
+	got, err := find(t, object, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := got["rows"]; e.Type == nil || e.Type.TypeName() != "row" || e.Size != 20 || e.Source != Inferred {
+		t.Errorf("got %+v, want struct row of 20 bytes", e)
+	}
+	if e, ok := got["text"]; ok {
+		t.Errorf("got %+v of an iterator that prints text, want nothing", e)
+	}
+	if got, err = find(t, object, map[string]string{"rows": "meta"}); err != nil || got["rows"].Type.TypeName() != "meta" || got["rows"].Size != 8 {
+		t.Errorf("--event rows=meta: got %+v, %v", got["rows"], err)
+	}
+}
+
 func TestFindErrors(t *testing.T) {
 	object := compile(t, `RING(events);
 SEC("raw_tp/sys_enter") int p(void *ctx) { int n = 1; bpf_ringbuf_output(&events, &n, sizeof(n), 0); return 0; }`)

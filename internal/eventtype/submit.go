@@ -14,12 +14,23 @@ type sizes struct {
 	varies   bool  // some are not
 }
 
-// submitted finds every place where a program submits to a map, and how much.
+// submitted finds every place where a program submits to a map, and how much; and
+// where an iterator writes a row, under the name of its program.
 func submitted(spec *ebpf.CollectionSpec) map[string]sizes {
 	found := map[string]sizes{}
-	for _, p := range spec.Programs {
+	for name, p := range spec.Programs {
 		var f *flow // made when it is first needed
 		for i := range p.Instructions {
+			if ins := &p.Instructions[i]; ins.IsBuiltinCall() && asm.BuiltinFunc(ins.Constant) == asm.FnSeqWrite {
+				if f == nil {
+					f = newFlow(p.Instructions)
+				}
+				values, known := f.sources(i, asm.R3)
+				s := found[name]
+				s.add(values, known)
+				found[name] = s
+				continue
+			}
 			where, size, ok := registers(&p.Instructions[i])
 			if !ok {
 				continue
