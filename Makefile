@@ -9,9 +9,11 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,$(abspath tools/asroot))
 
 # Debian packages that tests and generators need; `make run` needs none.
 CLANG_PACKAGES := clang-19 llvm-19 libbpf-dev
-TEST_PACKAGES := $(CLANG_PACKAGES) clang-format-19 gcc libc6-dev systemtap-sdt-dev \
+TEST_PACKAGES := $(CLANG_PACKAGES) clang-format-19 gcc libc6-dev systemtap-sdt-dev curl libpcre2-8-0 \
 	iproute2 nftables iperf3 tcpdump ethtool conntrack socat netcat-openbsd \
 	iputils-ping iputils-arping procps hping3 python3 jq bpftool tshark
+# For one test, unpacked below bin/ and not installed.
+WEB_PACKAGES := nginx wrk libluajit-5.1-2
 VM_PACKAGES := busybox-static cpio kmod qemu-system-x86 xz-utils
 DEMO_PACKAGES := iproute2 nftables iperf3 iputils-ping socat netcat-openbsd
 
@@ -68,16 +70,19 @@ ifeq ($(KERNEL),)
 go-test:
 	CGO_ENABLED=1 $(GO) test -race -count=1 -p 2 -timeout 10m $(addprefix -exec=,$(AS_ROOT)) $(RACE_PACKAGES)
 
-kernel-test: build
+kernel-test: build bin/web
 	NETFATE_BIN=$(abspath bin/netfate) $(GO) test -count=1 -p 1 -timeout 25m $(addprefix -exec=,$(AS_ROOT)) ./test/...
 else
 go-test:
 	@echo "make test: this host's own kernel is not asked; tests that need root run on $(KERNEL) in QEMU"
 	CGO_ENABLED=1 $(GO) test -race -count=1 -p 2 -timeout 10m -exec=$(abspath tools/unprivileged) $(RACE_PACKAGES)
 
-kernel-test: build
+kernel-test: build bin/web
 	NETFATE_BIN=$(abspath bin/netfate) $(GO) test -count=1 -p 1 -short -timeout 25m -exec="$(IN_VM)" $(ROOT_PACKAGES) ./test/...
 endif
+
+bin/web: tools/unpack
+	tools/unpack $@ $(WEB_PACKAGES)
 
 check-format:
 	@bad=$$(gofmt -l $(GO_DIRS)) && [ -z "$$bad" ] || { echo "gofmt would change (run make format):" $$bad; exit 1; }
