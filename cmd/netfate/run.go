@@ -64,7 +64,7 @@ shows it, netfate stop takes it off.`,
 			if len(args) == 0 {
 				return usagef("name the object to run: netfate run FILE.bpf.o")
 			}
-			f.cfg.Object, f.cfg.Programs = args[0], args[1:]
+			f.cfg.Object, f.cfg.Programs = args[0], f.takePinDir(args[1:])
 			if err := f.complete(cmd); err != nil {
 				return err
 			}
@@ -96,6 +96,17 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	p.DurationVar(&f.every, "every", time.Second, "time between two looks at the maps, whose changes are shown (0: none)")
 	p.StringVarP(&f.format, "output", "o", "table", "table or json (one object a line)")
 	p.DurationVarP(&f.duration, "duration", "d", 0, "the same as --for")
+}
+
+// takePinDir lets --pin stand before its directory without an equals sign, as
+// people write it, though it needs none: no program's name has a slash.
+func (f *runFlags) takePinDir(args []string) []string {
+	at := slices.IndexFunc(args, func(a string) bool { return strings.Contains(a, "/") })
+	if f.pin != pinDefault || at < 0 {
+		return args
+	}
+	f.pin = args[at]
+	return slices.Delete(slices.Clone(args), at, at+1)
 }
 
 func (f *runFlags) complete(cmd *cobra.Command) (err error) {

@@ -2,6 +2,7 @@ package loader
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
@@ -375,10 +376,8 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// TestTailCalls puts programs into the array that calls them.
-func TestTailCalls(t *testing.T) {
-	p := newPlace(t)
-	r := start(t, p.config(Config{Set: []string{"my_pid=self"}, Object: compile(t, `
+// tailCalls is a program that goes on in another one.
+const tailCalls = `
 int my_pid, reached;
 int second(void *ctx);
 struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 2); __uint(key_size, 4); __array(values, int(void *)); }
@@ -389,16 +388,49 @@ SEC("raw_tp/sys_enter") int first(void *ctx)
 		bpf_tail_call(ctx, &calls, 1);
 	return 0;
 }
-SEC("raw_tp") int second(void *ctx) { reached = 1; return 0; }
-`)}))
-	defer closeRun(t, r)
+SEC("raw_tp") int second(void *ctx) { reached++; return 0; }
+`
+
+// reached reads how often the second program ran: the variables are as clang
+// orders them.
+func reached(data []byte, pid int) uint32 {
+	a, b := binary.NativeEndian.Uint32(data), binary.NativeEndian.Uint32(data[4:])
+	if a == uint32(pid) {
+		return b
+	}
+	return a
+}
+
+// TestTailCalls puts programs into the array that calls them, where they stay
+// when the loader has gone.
+func TestTailCalls(t *testing.T) {
+	p := newPlace(t)
+	r := start(t, p.config(Config{Set: []string{"my_pid=self"}, Object: compile(t, tailCalls), Detach: true}))
 	where := status(t, r, "second").Where
 	if diff := cmp.Diff([]string{"tail call calls[1]"}, where); diff != "" {
 		t.Errorf("where the second program is (-want +got):\n%s", diff)
 	}
-	reached := r.Maps()[".bss"]
-	netlab.WaitFor(t, "the second program to run", func() bool {
-		data, err := reached.LookupBytes(uint32(0))
-		return err == nil && len(data) >= 8 && (data[0] == 1 || data[4] == 1)
-	})
+	if err := r.Detach(); err != nil {
+		t.Fatal(err)
+	}
+	variables, err := ebpf.LoadPinnedMap(filepath.Join(p.bpffs, "netfate/prog/maps/_bss"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer variables.Close()
+	count := func() uint32 {
+		data, err := variables.LookupBytes(uint32(0))
+		if err != nil || len(data) < 8 {
+			t.Fatalf("read the variables: %d bytes, %v", len(data), err)
+		}
+		return reached(data, os.Getpid())
+	}
+	before := count()
+	netlab.WaitFor(t, "the second program to run on", func() bool { return count() > before })
+	if _, err := Stop(t.Context(), p.states, "prog"); err != nil {
+		t.Fatal(err)
+	}
+	if left := p.files(t); len(left) > 0 {
+		t.Errorf("got %v, want nothing left", left)
+	}
 }
