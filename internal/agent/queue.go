@@ -24,9 +24,9 @@ type Sink interface {
 // second it may sleep for a minute.
 const queueLen = 64
 
-// queueRows is how many rows wait for a sink at the most, some 30 MB; a batch
+// queueRows is how many rows wait for a sink at the most, some 15 MB; a batch
 // of more waits alone. A quiet host never comes near it.
-const queueRows = 1 << 16
+const queueRows = 1 << 15
 
 // queue leads to one sink, in a goroutine of its own. A batch that finds it
 // full, by batches or by rows, is added up with those before it, without

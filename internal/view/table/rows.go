@@ -49,7 +49,12 @@ func (n *notes) close() {
 // say writes one line. An error of the error writer has nowhere to go.
 func (n *notes) say(s string) { _, _ = io.WriteString(n.w, "netfate: "+s+"\n") }
 
-// rows writes records as JSON lines or CSV, those of a batch in one write.
+// flushAt is how much text waits for the rest of its batch: a batch of a storm is
+// 60 MB of JSON.
+const flushAt = 1 << 20
+
+// rows writes records as JSON lines or CSV, whole lines in each write, and those
+// of a batch of usual size in one.
 type rows struct {
 	out    io.Writer
 	format Format
@@ -59,6 +64,7 @@ type rows struct {
 	csv    *csv.Writer
 	cells  []string
 	begun  bool
+	err    error // of the first write of this batch that failed
 }
 
 func newRows(out io.Writer, format Format, rec any) *rows {
@@ -72,6 +78,7 @@ func (r *rows) add(rec any) {
 		r.line = record.AppendJSON(r.line[:0], r.fields, rec, false)
 		r.buf.Write(r.line)
 		r.buf.WriteByte('\n')
+		r.drain(flushAt)
 		return
 	}
 	r.cells = r.cells[:0]
@@ -82,6 +89,19 @@ func (r *rows) add(rec any) {
 		}
 	}
 	r.write()
+	r.drain(flushAt)
+}
+
+// drain writes out what waits, if it is at least so many bytes.
+func (r *rows) drain(atLeast int) {
+	if r.buf.Len() < atLeast {
+		return
+	}
+	r.csv.Flush()
+	if r.err == nil {
+		_, r.err = r.out.Write(r.buf.Bytes())
+	}
+	r.buf.Reset()
 }
 
 // write adds the cells; writing to a buffer cannot fail.
@@ -89,11 +109,9 @@ func (r *rows) write() { _ = r.csv.Write(r.cells) }
 
 func (r *rows) flush() error {
 	r.csv.Flush()
-	if r.buf.Len() == 0 {
-		return nil
-	}
-	_, err := r.out.Write(r.buf.Bytes())
-	r.buf.Reset()
+	r.drain(1)
+	err := r.err
+	r.err = nil
 	if err != nil {
 		return fmt.Errorf("write rows: %w", err)
 	}
