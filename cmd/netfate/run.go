@@ -159,7 +159,8 @@ func (f *runFlags) run(ctx context.Context) (err error) {
 	}
 	running, err := object.Load()
 	if err != nil {
-		return asUsage(f.verbose(err))
+		f.showLog(err)
+		return asUsage(err)
 	}
 	closed := false
 	defer func() {
@@ -169,7 +170,7 @@ func (f *runFlags) run(ctx context.Context) (err error) {
 	}()
 	if err := running.Attach(); err != nil {
 		f.showStatus(os.Stderr, object, running)
-		return asUsage(f.verbose(err))
+		return asUsage(err)
 	}
 	if f.cfg.Detach {
 		if err := running.Detach(); err != nil {
@@ -191,13 +192,12 @@ func asUsage(err error) error {
 	return err
 }
 
-// verbose shows the verifier's log, if that is wanted.
-func (f *runFlags) verbose(err error) error {
+// showLog shows the verifier's log, if that is wanted and err has one.
+func (f *runFlags) showLog(err error) {
 	var rejected *loader.RejectedError
 	if f.log && errors.As(err, &rejected) {
 		fmt.Fprintln(os.Stderr, strings.Join(rejected.Log, "\n"))
 	}
-	return err
 }
 
 // status is a program in JSON.
@@ -257,7 +257,7 @@ func (f *runFlags) showStatus(w io.Writer, object *loader.Object, running *loade
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", row.Program, id, row.Section, row.Kind, where)
 		if row.Error != "" {
 			said = append(said, row.Program+": "+row.Error)
-			_ = f.verbose(s.Err)
+			f.showLog(s.Err)
 		}
 		said = append(said, s.Notes...)
 	}

@@ -23,9 +23,15 @@ func compile(t *testing.T, source string) string {
 // compileWith does so with more flags.
 func compileWith(t testing.TB, source string, more ...string) string {
 	t.Helper()
+	return compileSource(t, prelude+source, more...)
+}
+
+// compileSource does so without the prelude.
+func compileSource(t testing.TB, source string, more ...string) string {
+	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "prog.bpf.c")
-	if err := os.WriteFile(path, []byte(prelude+source), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(source), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	triplet, err := exec.Command("gcc", "-dumpmachine").Output()
