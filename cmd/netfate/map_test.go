@@ -10,15 +10,15 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/netfate/netfate/test/need"
 )
 
 // makeMap makes a hash map with keys of 4 bytes and values of 8 and returns its
 // id. Here is no library for it, as nothing else in the commands needs one.
 func makeMap(t *testing.T, name string) uint32 {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	need.Root(t)
 	create := struct {
 		kind, key, value, entries, flags, inner, node uint32
 		name                                          [16]byte

@@ -13,6 +13,7 @@ import (
 
 	"github.com/netfate/netfate/internal/inventory"
 	"github.com/netfate/netfate/internal/loader"
+	"github.com/netfate/netfate/test/need"
 )
 
 // play runs one command and returns what it prints and its exit code.
@@ -88,9 +89,7 @@ SEC("raw_tp/task_rename") int silent_ps_test(void *ctx) { return 0; }
 
 // TestPsAndLog watches an object of a user's.
 func TestPsAndLog(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	need.Root(t)
 	object, err := loader.Open(loader.Config{Object: compileObject(t, printer, "-g"), StateDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

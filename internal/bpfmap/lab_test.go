@@ -1,7 +1,6 @@
 package bpfmap
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -10,15 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netfate/netfate/internal/value"
+	"github.com/netfate/netfate/test/need"
 )
-
-// needRoot skips where no map can be made. CI runs these tests as root.
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root")
-	}
-}
 
 // lab are the maps of testdata/maps.bpf.c, pinned in a BPF file system of the
 // test's own.
@@ -29,7 +21,7 @@ type lab struct {
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
-	needRoot(t)
+	need.Root(t)
 	object := filepath.Join(t.TempDir(), "maps.bpf.o")
 	out, err := exec.Command("clang-19", "-O2", "-g", "-target", "bpf", "-c", "testdata/maps.bpf.c", "-o", object).CombinedOutput()
 	if err != nil {

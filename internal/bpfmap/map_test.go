@@ -14,6 +14,8 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/netfate/netfate/test/need"
 )
 
 func TestSetGetDumpDelete(t *testing.T) {
@@ -191,7 +193,7 @@ func TestGlobals(t *testing.T) {
 }
 
 func TestReadOnlyForUsers(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	raw, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1, Flags: unix.BPF_F_RDONLY})
 	must(t, err)
 	m, err := New(raw)
@@ -278,7 +280,7 @@ func TestOpen(t *testing.T) {
 }
 
 func TestUntyped(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	raw, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, ValueSize: 12, MaxEntries: 4})
 	must(t, err)
 	m, err := New(raw)
@@ -300,7 +302,7 @@ func TestUntyped(t *testing.T) {
 // TestConcurrentChange reads maps that change all the time: what stays in is read
 // exactly once in batches, and a dump always ends.
 func TestConcurrentChange(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	const stay, most = 20_000, 40_000
 	for _, c := range []struct {
 		name    string
@@ -376,7 +378,7 @@ func churn(ctx context.Context, m *ebpf.Map, from, to int, started chan<- struct
 
 // TestGrowingBatch reads a map whose only bucket holds more than a batch.
 func TestGrowingBatch(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	raw, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, ValueSize: 4096, MaxEntries: 4096})
 	must(t, err)
 	m, err := New(raw)

@@ -15,11 +15,11 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/rlimit"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/netfate/netfate/internal/decode"
+	"github.com/netfate/netfate/test/need"
 )
 
 // keysARun is how many keys one run of the program counts.
@@ -36,12 +36,7 @@ type counter struct {
 // remainders in each generation.
 func load(t *testing.T, room, rest uint32) *counter {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("loading a program needs root")
-	}
-	if err := rlimit.RemoveMemlock(); err != nil { // before Linux 5.11
-		t.Fatal(err)
-	}
+	need.Root(t)
 	object := filepath.Join(t.TempDir(), "count.o")
 	out, err := exec.Command("clang-19", "-target", "bpf", "-D__TARGET_ARCH_x86", "-O2", "-g", "-mcpu=v3", "-Wall", "-Werror",
 		"-I../../bpf", "-c", "testdata/count.bpf.c", "-o", object).CombinedOutput()

@@ -14,15 +14,15 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/netfate/netfate/test/need"
 )
 
 // namespace makes a network namespace that lives as long as the test and
 // returns a path to it.
 func namespace(t *testing.T) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	need.Root(t)
 	var f *os.File
 	onThread(t, func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -13,9 +12,10 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
-	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/netfate/netfate/test/need"
 )
 
 // object compiles testdata/filter.bpf.c.
@@ -32,16 +32,6 @@ func object(t testing.TB) *ebpf.CollectionSpec {
 		t.Fatal(err)
 	}
 	return spec
-}
-
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("loading a program needs root")
-	}
-	if err := rlimit.RemoveMemlock(); err != nil { // before Linux 5.11
-		t.Fatal(err)
-	}
 }
 
 // loaded is a program that asks two filters in the kernel.
@@ -152,7 +142,7 @@ func reference(code []bpf.RawInstruction, packet []byte) (result uint32, ok bool
 // The kernel, x/net/bpf's machine and run give the same answer for every expression, on packets that most of them match
 // and on mutations of these.
 func TestKernelAgrees(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	const seed = 20
 	r := rand.New(rand.NewPCG(seed, 0))
 	spec := object(t)
@@ -214,7 +204,7 @@ func TestKernelAgrees(t *testing.T) {
 
 // A long expression verifies, and in time that grows with its length and not with its paths.
 func TestLongExpression(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	var hosts, ports []string
 	for i := range 30 {
 		hosts = append(hosts, "host 10.9.8."+string(rune('1'+i%9))+string(rune('0'+i/9)))
@@ -405,7 +395,7 @@ func agree(t *testing.T, spec *ebpf.CollectionSpec, code []bpf.RawInstruction, p
 
 // Random programs, far from what libpcap writes.
 func TestRandomPrograms(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	const seed = 4
 	r := rand.New(rand.NewPCG(seed, 0))
 	spec := object(t)
@@ -423,7 +413,7 @@ func TestRandomPrograms(t *testing.T) {
 }
 
 func FuzzTranslate(f *testing.F) {
-	needRoot(f)
+	need.Root(f)
 	f.Add([]byte("\x01\x00\x02\x00\x0a\x00\x01\x01\x09\x03\x00\x00"), packets()[0])
 	f.Add(bytes.Repeat([]byte{11, 1, 2, 3, 9, 6, 0, 0, 6, 1, 1, 0, 2, 1, 8, 0}, 10), packets()[5])
 	spec := object(f)

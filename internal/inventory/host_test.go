@@ -19,6 +19,7 @@ import (
 
 	"github.com/netfate/netfate/internal/kernel"
 	"github.com/netfate/netfate/internal/runstate"
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -32,9 +33,7 @@ type stage struct {
 }
 
 func newStage(t *testing.T) *stage {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	need.Root(t)
 	s := &stage{t: t, pins: t.TempDir()}
 	if err := unix.Mount("bpf", s.pins, "bpf", 0, ""); err != nil {
 		t.Fatalf("mount bpffs: %v", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/netfate/netfate/internal/tracelog"
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -50,9 +51,7 @@ func printer(t *testing.T, text string) uint32 {
 // TestLinesOfAProgram goes all the way from a program to its line, and from the
 // line to the program.
 func TestLinesOfAProgram(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	need.Root(t)
 	var p *tracelog.Pipe
 	netlab.WaitFor(t, "trace_pipe", func() bool {
 		var err error

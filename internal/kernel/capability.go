@@ -20,6 +20,11 @@ type Capability struct {
 	Why    string `json:"why"`    // why it does not; a remark if it does, mostly empty
 	Costs  string `json:"costs"`  // what netfate loses without it, in terms of its commands
 	Remedy string `json:"remedy"` // what to do about it, if it does not work
+	// Since is the release that brought it; empty if the oldest that netfate
+	// runs on, 5.10, can have it.
+	Since string `json:"since"`
+	// Options are what the kernel must be built with to have it.
+	Options []string `json:"-"`
 }
 
 // Capabilities lists all capabilities as Probe returns them, without trying
@@ -27,7 +32,8 @@ type Capability struct {
 func Capabilities() []Capability {
 	var caps []Capability
 	for _, p := range probes() {
-		c := Capability{Name: p.name, Title: p.title, Costs: p.costs, Remedy: p.remedy}
+		c := p.capability()
+		c.Remedy = p.remedy
 		if len(p.options) > 0 && c.Remedy == "" {
 			c.Remedy = "take a kernel built with " + list(p.options)
 		}
@@ -74,7 +80,7 @@ func probeAll(ctx context.Context, l *lab) []Capability {
 	defer l.close()
 	var caps []Capability
 	for _, p := range probes() {
-		c := Capability{Name: p.name, Title: p.title, Costs: p.costs}
+		c := p.capability()
 		err := ctx.Err()
 		if err == nil {
 			err = p.try(l)
@@ -134,6 +140,11 @@ type probe struct {
 	try     func(*lab) error
 }
 
+// capability is what p tries, not yet tried.
+func (p *probe) capability() Capability {
+	return Capability{Name: p.name, Title: p.title, Costs: p.costs, Since: since(p.name), Options: p.options}
+}
+
 // lab is where probes are tried: the thread's own network namespace, and what
 // several of them need.
 type lab struct {
@@ -156,7 +167,7 @@ func newLab() *lab {
 		if err := unix.Uname(&uts); err != nil {
 			return nil
 		}
-		config, _ := readConfig(unix.ByteSliceToString(uts.Release[:]))
+		config, _ := readConfig(unix.ByteSliceToString(uts.Release[:]), configOptions())
 		return config
 	})
 	l.netErr = unix.Unshare(unix.CLONE_NEWNET)

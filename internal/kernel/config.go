@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxConfig bounds how much of a kernel configuration is read; one has 0.3 MB.
@@ -25,9 +27,9 @@ func configOptions() []string {
 
 // readConfig reads the running kernel's configuration from where
 // distributions keep it. Both results are empty if it is nowhere.
-func readConfig(release string) (map[string]string, string) {
+func readConfig(release string, options []string) (map[string]string, string) {
 	for _, path := range []string{"/proc/config.gz", "/boot/config-" + release, "/lib/modules/" + release + "/config", "/usr/lib/modules/" + release + "/config"} {
-		config, err := readConfigFile(path)
+		config, err := readConfigFile(path, options)
 		if err == nil && len(config) > 0 {
 			return config, path
 		}
@@ -35,7 +37,7 @@ func readConfig(release string) (map[string]string, string) {
 	return nil, ""
 }
 
-func readConfigFile(path string) (map[string]string, error) {
+func readConfigFile(path string, options []string) (map[string]string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -50,18 +52,30 @@ func readConfigFile(path string) (map[string]string, error) {
 		defer z.Close()
 		r = z
 	}
-	return parseConfig(r)
+	return parseConfig(r, options)
 }
 
-// parseConfig returns those of configOptions that a kernel configuration
-// mentions. If it mentions any, those that it does not are n: an option whose
+// BuiltWithout reports whether the running kernel was built without an option,
+// CONFIG_KPROBES. It is false if the configuration is not readable.
+func BuiltWithout(option string) bool {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return false
+	}
+	config, _ := readConfig(unix.ByteSliceToString(uts.Release[:]), []string{option})
+	return config[option] == "n"
+}
+
+// parseConfig returns those options that a kernel configuration
+// mentions. If it is one, those that it does not are n: an option whose
 // dependencies are off is not even mentioned.
-func parseConfig(r io.Reader) (map[string]string, error) {
+func parseConfig(r io.Reader, options []string) (map[string]string, error) {
 	want := make(map[string]bool)
-	for _, o := range configOptions() {
+	for _, o := range options {
 		want[o] = true
 	}
 	config := make(map[string]string)
+	isConfig := false
 	in := bufio.NewScanner(io.LimitReader(r, maxConfig))
 	for in.Scan() {
 		line := strings.TrimSpace(in.Text())
@@ -69,6 +83,7 @@ func parseConfig(r io.Reader) (map[string]string, error) {
 		if !ok {
 			continue // "# CONFIG_X is not set" among them
 		}
+		isConfig = isConfig || strings.HasPrefix(name, "CONFIG_")
 		if want[name] {
 			config[name] = strings.Trim(value, `"`)
 		}
@@ -76,7 +91,7 @@ func parseConfig(r io.Reader) (map[string]string, error) {
 	if err := in.Err(); err != nil {
 		return nil, err
 	}
-	if len(config) == 0 {
+	if !isConfig {
 		return nil, nil
 	}
 	for name := range want {

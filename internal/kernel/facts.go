@@ -99,7 +99,7 @@ func ReadFacts() Facts {
 	f.KptrRestrict = sys.kptrRestrict
 	f.BPFJITEnable = sys.bpfJITEnable
 	f.PerfEventParanoid = sys.perfEventParanoid
-	f.Config, f.ConfigFrom = readConfig(f.Release)
+	f.Config, f.ConfigFrom = readConfig(f.Release, configOptions())
 	f.HZ, _ = strconv.Atoi(f.Config["CONFIG_HZ"])
 	return f
 }

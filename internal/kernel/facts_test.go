@@ -103,7 +103,7 @@ func TestInUserNamespace(t *testing.T) {
 }
 
 func TestParseConfig(t *testing.T) {
-	got, err := parseConfig(strings.NewReader("# Linux\nCONFIG_HZ=250\nCONFIG_BPF_JIT=y\n# CONFIG_KPROBES is not set\nCONFIG_NET_CLS_BPF=m\nCONFIG_OTHER=y\n"))
+	got, err := parseConfig(strings.NewReader("# Linux\nCONFIG_HZ=250\nCONFIG_BPF_JIT=y\n# CONFIG_KPROBES is not set\nCONFIG_NET_CLS_BPF=m\nCONFIG_OTHER=y\n"), configOptions())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestParseConfig(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", name, got[name], want)
 		}
 	}
-	if got, err := parseConfig(strings.NewReader("nonsense")); got != nil || err != nil {
+	if got, err := parseConfig(strings.NewReader("nonsense"), configOptions()); got != nil || err != nil {
 		t.Errorf("got %v, %v; want nothing", got, err)
 	}
 }

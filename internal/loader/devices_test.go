@@ -2,7 +2,6 @@ package loader
 
 import (
 	"errors"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netfate/netfate/internal/runstate"
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -25,9 +25,7 @@ SEC("tc") int out(struct __sk_buff *skb) { return 0; }
 // wire is a namespace of the test's own with one end of a veth.
 func wire(t *testing.T) *netlab.NetNS {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	need.Root(t)
 	lab := netlab.New(t)
 	n, far := lab.NetNS("near"), lab.NetNS("far")
 	lab.Veth(n, "eth0", far, "eth0")

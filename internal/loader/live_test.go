@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netfate/netfate/internal/runstate"
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -26,9 +27,7 @@ type place struct{ bpffs, states string }
 
 func newPlace(t *testing.T) place {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	need.Root(t)
 	p := place{bpffs: t.TempDir(), states: t.TempDir()}
 	if err := unix.Mount("bpf", p.bpffs, "bpf", 0, ""); err != nil {
 		t.Fatalf("mount a BPF file system: %v", err)

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -30,9 +31,7 @@ func open(t *testing.T) *Pipe {
 
 // TestPipe sees a line of its own; internal/inventory has the test with a program.
 func TestPipe(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	need.Root(t)
 	p := open(t)
 	defer p.Close()
 	mount, err := mountTraceFS()
@@ -68,9 +67,7 @@ func TestPipe(t *testing.T) {
 
 // TestRunEnds has nothing to read.
 func TestRunEnds(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	need.Root(t)
 	p := open(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	time.AfterFunc(50*time.Millisecond, cancel)

@@ -3,7 +3,6 @@ package usdt
 import (
 	"bufio"
 	"errors"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -11,14 +10,14 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/netfate/netfate/test/need"
 )
 
 // TestLive attaches to the probes of a program that runs, whose arguments are in registers where it was optimised and in
 // memory where it was not, and compares what a BPF program reads with what the C gives.
 func TestLive(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to load and attach")
-	}
+	need.Root(t)
 	for _, test := range []struct {
 		name   string
 		flags  []string
@@ -37,7 +36,7 @@ func TestLive(t *testing.T) {
 			delete(spec.Programs, "on_enter") // its turn is in TestLiveExterns
 			objects, err := ebpf.NewCollection(spec)
 			if test.cookie && errors.Is(err, ebpf.ErrNotSupported) {
-				t.Skipf("needs a kernel with attach cookies: %v", err)
+				need.Feature{What: "cookies of attachments", Since: "5.15"}.Skip(t, err)
 			}
 			if err != nil {
 				t.Fatalf("load: %+v", err)
@@ -128,9 +127,7 @@ func runTarget(t *testing.T, path string) string {
 
 // TestLiveExterns loads a program that uses other externs than usdt.bpf.h's, which the library fills.
 func TestLiveExterns(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to load")
-	}
+	need.Root(t)
 	spec := patched(t, configured)
 	if err := Fit(spec, false); err != nil { // what every kernel loads
 		t.Fatal(err)

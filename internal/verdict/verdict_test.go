@@ -8,6 +8,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/test/need"
 )
 
 func newBook(t testing.TB) *Book {
@@ -154,11 +155,11 @@ func TestJudgeDoesNotAllocate(t *testing.T) {
 func kernelReasons(t *testing.T) (core, qdisc []string) {
 	spec, err := btf.LoadKernelSpec()
 	if err != nil {
-		t.Skipf("the kernel has no BTF: %v", err)
+		need.Feature{What: "types (BTF)", Options: []string{"CONFIG_DEBUG_INFO_BTF"}}.Skip(t, err)
 	}
 	var e *btf.Enum
 	if err := spec.TypeByName("skb_drop_reason", &e); err != nil {
-		t.Skipf("the kernel has no drop reasons (before 5.17): %v", err)
+		need.Of(t, "drop_reasons").Skip(t, err)
 	}
 	for _, v := range e.Values {
 		name := strings.TrimPrefix(v.Name, "SKB_DROP_REASON_")

@@ -1,7 +1,6 @@
 package loader
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -47,11 +46,4 @@ func sources(t testing.TB, dir string) []string {
 		t.Fatalf("list %s: got %d sources, error %v", dir, len(files), err)
 	}
 	return files
-}
-
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
 }

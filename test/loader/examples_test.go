@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf/features"
 
 	"github.com/netfate/netfate/internal/kernel"
+	"github.com/netfate/netfate/test/need"
 )
 
 // mostWalked is far from the verifier's limit of a million: its ways differ from
@@ -19,7 +20,7 @@ const mostWalked = 200_000
 // TestExamplesLoad loads every program of bpf/examples, those that are optional
 // included: the verifier of each kernel has an opinion of its own.
 func TestExamplesLoad(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	if err := kernel.LiftMemlock(); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/netfate/netfate/internal/kernel"
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -28,6 +29,7 @@ type kind struct {
 
 	lacks func(*firing) error // asks the kernel, past netfate, why it cannot run this; nil if it always can
 	says  string              // the pattern of netfate's diagnosis then, with which it exits with 3
+	needs need.Feature        // what it is that may be lacking
 
 	exit int // where no kernel can run this: the exit code; says is the pattern then too
 }
@@ -85,10 +87,9 @@ func (k *kind) run(f *firing, args []string) {
 	}
 	if k.lacks != nil {
 		if why := k.lacks(f); why != nil {
-			f.t.Logf("not on this kernel: %v", why)
 			const notAllowed = 3
 			f.wantRefusal(args, notAllowed, k.says)
-			return
+			k.needs.Skip(f.t, why)
 		}
 	}
 	stdout, err := os.Create(f.stdout)

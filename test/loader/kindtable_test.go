@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -40,23 +41,23 @@ func tracingKinds() map[string]kind {
 	const noKprobes = "netfate: note: .*(built without kprobes|operation not permitted|does not support)"
 	const noTrampoline = "netfate: run .*: none of its programs could be loaded: .*(not permitted|does not support)"
 	return map[string]kind{
-		"fentry": {fire: unlink, seen: see(map[string]any{"hits": atLeast(1), "last_dfd": unix.AT_FDCWD}), lacks: lacksFentry, says: noTrampoline},
-		"fexit":  {fire: unlink, seen: see(map[string]any{"hits": atLeast(1), "last": -int(unix.ENOENT)}), lacks: lacksFentry, says: noTrampoline},
-		"kprobe": {fire: unlink, seen: see(map[string]any{"hits": atLeast(1), "last_dfd": unix.AT_FDCWD}), lacks: lacksKprobe, says: noKprobes},
+		"fentry": {fire: unlink, seen: see(map[string]any{"hits": atLeast(1), "last_dfd": unix.AT_FDCWD}), needs: need.Feature{What: "fentry", Options: []string{"CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"}}, lacks: lacksFentry, says: noTrampoline},
+		"fexit":  {fire: unlink, seen: see(map[string]any{"hits": atLeast(1), "last": -int(unix.ENOENT)}), needs: need.Feature{What: "fentry", Options: []string{"CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"}}, lacks: lacksFentry, says: noTrampoline},
+		"kprobe": {fire: unlink, seen: see(map[string]any{"hits": atLeast(1), "last_dfd": unix.AT_FDCWD}), needs: need.Feature{What: "kprobes", Options: []string{"CONFIG_KPROBES"}}, lacks: lacksKprobe, says: noKprobes},
 		"kprobe_multi": {
-			fire: visit, seen: hits(), lacks: lacksKprobeMulti, says: noKprobes,
+			fire: visit, seen: hits(), needs: need.Feature{What: "kprobe.multi", Since: "5.18", Options: []string{"CONFIG_KPROBES", "CONFIG_FPROBE"}}, lacks: lacksKprobeMulti, says: noKprobes,
 			shows: []string{`count .* \d+ kernel functions like tcp_v4_syn_\*`},
 		},
-		"kretprobe": {fire: unlink, seen: see(map[string]any{"hits": atLeast(1), "last": -int(unix.ENOENT)}), lacks: lacksKprobe, says: noKprobes},
-		"ksyscall":  {fire: getpid, seen: hits(), lacks: lacksKprobe, says: noKprobes},
-		"lsm":       {args: []string{"--allow-active"}, fire: open, seen: hits(), lacks: lacksLSM, says: "netfate: .*(bpf is none of the active security modules|not permitted)"},
+		"kretprobe": {fire: unlink, seen: see(map[string]any{"hits": atLeast(1), "last": -int(unix.ENOENT)}), needs: need.Feature{What: "kprobes", Options: []string{"CONFIG_KPROBES"}}, lacks: lacksKprobe, says: noKprobes},
+		"ksyscall":  {fire: getpid, seen: hits(), needs: need.Feature{What: "kprobes", Options: []string{"CONFIG_KPROBES"}}, lacks: lacksKprobe, says: noKprobes},
+		"lsm":       {args: []string{"--allow-active"}, fire: open, seen: hits(), needs: need.Feature{What: "programs at security hooks", Since: "5.11", Options: []string{"CONFIG_BPF_LSM"}}, lacks: lacksLSM, says: "netfate: .*(bpf is none of the active security modules|not permitted)"},
 		"perf_event": {
 			seen: hits(), shows: []string{`count .* timer of \d+ CPUs, 99 Hz`},
 		},
 		"raw_tp": {fire: getpid, seen: append(hits(), printed(`"map":".bss","key":"hits","value":[1-9]`))},
 		"struct_ops": {
 			args: []string{"--allow-active"}, fire: congest, shows: []string{"kernel operations netfate_reno"},
-			lacks: lacksStructOps, says: "netfate: run struct_ops: none of its programs could be loaded",
+			needs: need.Feature{What: "links of struct_ops", Since: "6.4"}, lacks: lacksStructOps, says: "netfate: run struct_ops: none of its programs could be loaded",
 		},
 		"tp_btf":     {fire: shell, seen: see(map[string]any{"hits": atLeast(1), "last_tgid": atLeast(1)})},
 		"tracepoint": {fire: getpid, seen: hits()},
@@ -73,7 +74,7 @@ func networkKinds() map[string]kind {
 		"cgroup_connect": {args: cgroup, fire: connect, seen: see(map[string]any{"hits": atLeast(1), "last_ip": 10<<24 + 2})},
 		"cgroup_skb":     {args: cgroup, fire: connect, seen: see(map[string]any{"in": atLeast(1), "out": atLeast(1)})},
 		"cgroup_sock":    {args: cgroup, fire: connect, seen: hits()},
-		"netfilter":      {fire: visit, seen: hits(), lacks: lacksNetfilter, says: "netfate: run netfilter: none of its programs could be loaded"},
+		"netfilter":      {fire: visit, seen: hits(), needs: need.Feature{What: "programs of netfilter", Since: "6.4", Options: []string{"CONFIG_NETFILTER_BPF_LINK"}}, lacks: lacksNetfilter, says: "netfate: run netfilter: none of its programs could be loaded"},
 		"sk_lookup":      {fire: visit, seen: hits()},
 		"socket":         {args: device, fire: visit, seen: see(map[string]any{"bytes": atLeast(100)})},
 		"sockops":        {args: cgroup, fire: connect, seen: see(map[string]any{"established": atLeast(1)})},
@@ -114,7 +115,7 @@ func iteratorKinds() map[string]kind {
 			seen: []func(*firing) error{printed(`"iterator":"dump_map","line":"[0-9a-f]*` + marked)},
 		},
 		"iter_map_elem": {
-			args: []string{"dump_element", "--target", "dump_element=bpf_map_elem:numbers"}, lacks: lacksIterator("bpf_map_elem"),
+			args: []string{"dump_element", "--target", "dump_element=bpf_map_elem:numbers"}, needs: need.Feature{What: "the iterator bpf_map_elem"}, lacks: lacksIterator("bpf_map_elem"),
 			says: "dump_element: .*not permitted", seen: []func(*firing) error{printed(`"iterator":"dump_element","line":"3 0"`)},
 		},
 		"iter_task": {seen: []func(*firing) error{

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -33,9 +34,9 @@ http {
 // TestNginx has url_map beside nginx, asked by curl and flooded by wrk: XDP and
 // tc count exactly what the access log says, in both modes of XDP.
 func TestNginx(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	if _, err := os.Stat(filepath.Join(web, "usr/sbin/nginx")); err != nil {
-		t.Skip("needs nginx and wrk below bin/web; `make bin/web` unpacks them")
+		t.Fatal("no nginx and wrk below bin/web: make bin/web unpacks them")
 	}
 	object := compile(t, filepath.Join(examples, "url_map.bpf.c"))
 	for _, mode := range []string{"native", "generic"} {

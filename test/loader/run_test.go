@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -23,7 +24,7 @@ const urlPins = "/sys/fs/bpf/netfate/url_map/maps/"
 // TestURLMap counts a web server's requests, as tagged frames and with odd
 // headers too, and finds what the server has logged.
 func TestURLMap(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	object := compile(t, filepath.Join(examples, "url_map.bpf.c"))
 	for name, args := range map[string][]string{
 		"native":  {"url_map_xdp", "--mode", "native"},
@@ -100,7 +101,7 @@ func TestSharedMap(t *testing.T) {
 
 // TestEnds ends a run in every way there is.
 func TestEnds(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	object := compile(t, filepath.Join(examples, "url_map.bpf.c"))
 	for name, pin := range map[string][]string{"pinned": {"--pin"}, "not pinned": {}} {
 		args := append([]string{"run", object, "--dev", "eth0"}, pin...)

@@ -6,13 +6,15 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/netfate/netfate/test/need"
 )
 
 // TestStories plays the examples as their README tells them, in a shell with
 // mounts and a network of its own; testdata/story/*.txtar. The objects and world.sh
 // are in the directory that a story begins in, and netfate is on its path.
 func TestStories(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	files := map[string]string{"world.sh": "testdata/world.sh"}
 	for _, name := range []string{"minimal", "kfree_skb", "url_map"} {
 		files[name+".bpf.o"] = compile(t, filepath.Join(examples, name+".bpf.c"))

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -57,7 +58,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	needRoot(t)
+	need.Root(t)
 	lab := netlab.New(t)
 	w := &world{t: t, client: lab.NetNS("client"), server: lab.NetNS("server")}
 	w.client.IPv6()

@@ -11,17 +11,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/netfate/netfate/test/need"
 )
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-}
-
 func TestLabGoesAway(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	var names []string
 	err := Run(func(tb TB) {
 		l := New(tb)
@@ -46,7 +41,7 @@ func TestLabGoesAway(t *testing.T) {
 }
 
 func TestPanicCleansUp(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	var path string
 	func() {
 		defer func() {
@@ -66,7 +61,7 @@ func TestPanicCleansUp(t *testing.T) {
 }
 
 func TestSweep(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	// A child that has ended leaves a process number that nobody has.
 	cmd := exec.Command("true")
 	if err := cmd.Run(); err != nil {
@@ -95,7 +90,7 @@ func TestSweep(t *testing.T) {
 }
 
 func TestThreadComesHome(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	l := New(t)
 	n := l.NetNS("a")
 	home, err := os.Readlink("/proc/thread-self/ns/net")
@@ -119,7 +114,7 @@ func TestThreadComesHome(t *testing.T) {
 }
 
 func TestTapAndFrames(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	n := New(t).NetNS("host")
 	tap := n.Tap("eth0")
 	n.Addr("eth0", "10.0.0.2/24")
@@ -179,7 +174,7 @@ func TestChecksum(t *testing.T) {
 }
 
 func TestCaptureAndOffloads(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	l := New(t)
 	a, b := l.NetNS("a"), l.NetNS("b")
 	l.Veth(a, "eth0", b, "eth0")

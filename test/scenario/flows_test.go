@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -90,7 +91,7 @@ func minus(a, b traffic) traffic {
 // TestFlowsEqualInterfaceCounters compares, for every interface of closed
 // networks, what netfate's rows add up to with what the interface counted.
 func TestFlowsEqualInterfaceCounters(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	labs := []struct {
 		name  string
 		build func(l *netlab.Lab) (spaces []*netlab.NetNS, play func())
@@ -140,7 +141,7 @@ func nameOf(spaces []*netlab.NetNS, at port) string {
 // counts where every buffer is one packet: at the server, behind a router that
 // segments in software. The client sends with GSO.
 func TestFlowsEqualCapture(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	client, router, server := routed(netlab.New(t))
 	router.Offloads("right", false)
 	server.Offloads("eth0", false)

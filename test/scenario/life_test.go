@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -60,7 +61,7 @@ func name(id ebpf.ProgramID) string {
 // TestNothingStays checks that whatever ends netfate, nothing of it stays in
 // the kernel, and that two at once do not disturb each other.
 func TestNothingStays(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	before := loaded(t)
 	ignore := func([]byte) error { return nil }
 

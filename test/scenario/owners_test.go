@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -19,7 +20,7 @@ import (
 // question each, half of them over TCP and half over UDP, and end at once. No
 // row of theirs may lack the process, and every process has to be there.
 func TestOwnersOfShortLivedProcesses(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	const processes = 1000
 	// Built here and not this test run again, which the race detector makes slow.
 	asker := filepath.Join(t.TempDir(), "asker")

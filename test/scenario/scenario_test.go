@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -21,7 +22,7 @@ import (
 // judges what netfate said about each one's namespaces. The namespaces live
 // until the end, so that no inode number means two of them.
 func TestRecipes(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	plays := make([]*play, 0, len(Recipes()))
 	for _, r := range Recipes() {
 		plays = append(plays, &play{Recipe: r, t: t})

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -30,7 +31,7 @@ func stormSize() (packets, flows int) {
 // TestStorm checks that totals stay exact when neither the drops' nor the
 // flows' tables can hold everything: two netfates watch one storm.
 func TestStorm(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	client, server := pair(netlab.New(t))
 	spaces := []*netlab.NetNS{client, server}
 	before := settled(t, spaces)

@@ -45,14 +45,6 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// needRoot skips a test that only root can run.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-}
-
 // watch is a netfate that runs while a test makes traffic.
 type watch struct {
 	t      *testing.T

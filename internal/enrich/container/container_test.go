@@ -10,21 +10,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/test/need"
 )
 
 // makeCgroup makes a cgroup2 directory of the test's own and returns its id
 // and its path below the mount.
 func makeCgroup(t *testing.T, name string) (id uint64, path string) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("making cgroups takes root")
-	}
+	need.Root(t)
 	h, err := ownHierarchies()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if h.Unified == "" {
-		t.Skip("no cgroup2 mount")
+		t.Fatal("no cgroup2 hierarchy is mounted: mount -t cgroup2 cgroup2 DIRECTORY")
 	}
 	path = fmt.Sprintf("/nf-%d-%s", os.Getpid(), name)
 	dir := filepath.Join(h.Unified, path)

@@ -2,6 +2,7 @@ package iface
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/netfate/netfate/test/need"
 )
 
 // do runs f on a thread in the namespace. Sockets and devices that f opens
@@ -113,8 +116,9 @@ func wantCounters(t *testing.T, what string, got counters, link Iface, header bo
 }
 
 // stack makes two namespaces with a veth between them, and on it a device of
-// the kind, which has 10.9.0.1 and 10.9.0.2.
-func stack(t *testing.T, kind, lines string) (a, b space) {
+// the kind, which has 10.9.0.1 and 10.9.0.2. option is what the kernel is built
+// with to have it.
+func stack(t *testing.T, kind, option, lines string) (a, b space) {
 	t.Helper()
 	a, b = quietSpace(t, kind+"-a"), quietSpace(t, kind+"-b")
 	a.ip(t, "link add lower address 02:00:00:00:00:01 type veth peer name lower address 02:00:00:00:00:02 netns "+b.name+"\n")
@@ -131,7 +135,7 @@ func stack(t *testing.T, kind, lines string) (a, b space) {
 			"LOCAL", "10.8.0."+own, "REMOTE", "10.8.0."+other).Replace(lines))
 		if out, err := cmd.CombinedOutput(); err != nil {
 			if strings.Contains(string(out), "Unknown device type") || strings.Contains(string(out), "not supported") {
-				t.Skipf("this kernel has no %s devices", kind)
+				need.Feature{What: kind + " devices", Options: []string{option}}.Skip(t, fmt.Errorf("%w: %s", err, out))
 			}
 			t.Fatalf("make %s: %v: %s", kind, err, out)
 		}
@@ -160,21 +164,21 @@ func measure(t *testing.T, from, to space, out, in, addr string) {
 // header exactly where its class says so.
 func TestCountersAreAsTheClassSays(t *testing.T) {
 	// On top of a veth; each line is for ip(8), at both ends.
-	kinds := []struct{ kind, lines string }{
-		{"bridge", "link add DEV address MAC type bridge mcast_snooping 0\nlink set LOWER master DEV\n"},
-		{"macvlan", "link add DEV link LOWER address MAC type macvlan mode bridge\n"},
-		{"ipvlan", "link add DEV link LOWER type ipvlan mode l2\n"},
-		{"vlan", "link add DEV link LOWER address MAC type vlan id 5\n"},
-		{"bond", "link add DEV address MAC type bond mode active-backup\nlink set LOWER down\nlink set LOWER master DEV\nlink set LOWER up\n"},
-		{"vxlan", "link add DEV address MAC type vxlan id 7 dstport 4789 local LOCAL remote REMOTE noudpcsum\n"},
-		{"geneve", "link add DEV address MAC type geneve id 7 remote REMOTE\n"},
-		{"gretap", "link add DEV address MAC type gretap local LOCAL remote REMOTE\n"},
-		{"gre", "link add DEV type gre local LOCAL remote REMOTE\n"},
-		{"ipip", "link add DEV type ipip local LOCAL remote REMOTE\n"},
+	kinds := []struct{ kind, option, lines string }{
+		{"bridge", "CONFIG_BRIDGE", "link add DEV address MAC type bridge mcast_snooping 0\nlink set LOWER master DEV\n"},
+		{"macvlan", "CONFIG_MACVLAN", "link add DEV link LOWER address MAC type macvlan mode bridge\n"},
+		{"ipvlan", "CONFIG_IPVLAN", "link add DEV link LOWER type ipvlan mode l2\n"},
+		{"vlan", "CONFIG_VLAN_8021Q", "link add DEV link LOWER address MAC type vlan id 5\n"},
+		{"bond", "CONFIG_BONDING", "link add DEV address MAC type bond mode active-backup\nlink set LOWER down\nlink set LOWER master DEV\nlink set LOWER up\n"},
+		{"vxlan", "CONFIG_VXLAN", "link add DEV address MAC type vxlan id 7 dstport 4789 local LOCAL remote REMOTE noudpcsum\n"},
+		{"geneve", "CONFIG_GENEVE", "link add DEV address MAC type geneve id 7 remote REMOTE\n"},
+		{"gretap", "CONFIG_NET_IPGRE", "link add DEV address MAC type gretap local LOCAL remote REMOTE\n"},
+		{"gre", "CONFIG_NET_IPGRE", "link add DEV type gre local LOCAL remote REMOTE\n"},
+		{"ipip", "CONFIG_NET_IPIP", "link add DEV type ipip local LOCAL remote REMOTE\n"},
 	}
 	for _, tt := range kinds {
 		t.Run(tt.kind, func(t *testing.T) {
-			a, b := stack(t, tt.kind, tt.lines)
+			a, b := stack(t, tt.kind, tt.option, tt.lines)
 			if _, link := a.find(t, "upper"); link.Kind != tt.kind {
 				t.Errorf("got kind %q, want %q", link.Kind, tt.kind)
 			}
@@ -182,7 +186,7 @@ func TestCountersAreAsTheClassSays(t *testing.T) {
 		})
 	}
 	t.Run("veth", func(t *testing.T) {
-		a, b := stack(t, "veth", "link add upper type bridge\n")
+		a, b := stack(t, "veth", "CONFIG_VETH", "link add upper type bridge\n")
 		measure(t, a, b, "lower", "lower", "10.8.0.2")
 	})
 	t.Run("lo", func(t *testing.T) {
@@ -207,7 +211,7 @@ neigh replace 10.9.1.2 lladdr 02:00:00:00:00:02 dev v0 nud permanent
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(features), "generic-receive-offload: off") {
-		t.Skip("GRO does not make a veth poll here: where it does, it is off at first (Linux commit d3256efd8e8b, 5.13)")
+		need.Feature{What: "a veth that GRO makes poll", Since: "5.13"}.Skip(t, errors.New("GRO is on at first, and does nothing"))
 	}
 	run(t, "nsenter", "--net=/run/netns/"+b.name, "ethtool", "-K", "v1", "gro", "on")
 	run(t, "nsenter", "--net=/run/netns/"+a.name, "ethtool", "-K", "v0", "tso", "off")

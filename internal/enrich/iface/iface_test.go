@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/netfate/netfate/test/need"
 )
 
 // space is a network namespace of the test's own.
@@ -22,9 +24,7 @@ type space struct {
 
 func newSpace(t *testing.T, name string) space {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("making network namespaces takes root")
-	}
+	need.Root(t)
 	s := space{name: fmt.Sprintf("nf-%d-%s", os.Getpid(), name)}
 	run(t, "ip", "netns", "add", s.name)
 	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", s.name).Run() })
@@ -272,9 +272,7 @@ func BenchmarkLookup(b *testing.B) {
 
 // BenchmarkReadNamespace enters a namespace and lists its interfaces.
 func BenchmarkReadNamespace(b *testing.B) {
-	if os.Getuid() != 0 {
-		b.Skip("making network namespaces takes root")
-	}
+	need.Root(b)
 	s := space{name: fmt.Sprintf("nf-%d-bench", os.Getpid())}
 	if err := exec.Command("ip", "netns", "add", s.name).Run(); err != nil {
 		b.Fatal(err)

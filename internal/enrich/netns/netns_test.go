@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/netfate/netfate/test/need"
 )
 
 func refresh(t *testing.T, n *Names) {
@@ -27,13 +29,6 @@ func wantName(t *testing.T, n *Names, inode uint32, want string) {
 	}
 }
 
-func root(t *testing.T) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("making network namespaces takes root")
-	}
-}
-
 // inode of a namespace's file.
 func inode(t *testing.T, file string) uint32 {
 	t.Helper()
@@ -47,7 +42,7 @@ func inode(t *testing.T, file string) uint32 {
 // child starts a process in a new network namespace.
 func child(t *testing.T) (pid int, inod uint32, end func()) {
 	t.Helper()
-	root(t)
+	need.Root(t)
 	cmd := exec.Command("cat")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	stdin, err := cmd.StdinPipe()
@@ -119,7 +114,7 @@ func TestFirstRefreshFindsAll(t *testing.T) {
 }
 
 func TestNameOfIPNetns(t *testing.T) {
-	root(t)
+	need.Root(t)
 	name := fmt.Sprintf("nf-%d-name", os.Getpid())
 	if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -9,15 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
 // TestDemo plays the demo beside a command that looks at it from outside, and
 // checks that nothing of it is left.
 func TestDemo(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	need.Root(t)
 	binary := filepath.Join(t.TempDir(), "demo")
 	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build demo: %v\n%s", err, out)

@@ -1,0 +1,130 @@
+// Package need is how a test says what it cannot do without: root, time, or
+// something of the kernel's. It is the only place that skips a test, and it
+// does not where the kernel should have what the test asks for: a feature that
+// does not work on a kernel that is new enough for it, and built with it, fails.
+//
+// Tests import it, of all packages but internal/kernel, which it stands on.
+package need
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/netfate/netfate/internal/kernel"
+)
+
+// Root skips a test that makes namespaces or loads programs where it is not
+// run by root, and lifts the limit on locked memory, which older kernels charge
+// maps to.
+func Root(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	if err := kernel.LiftMemlock(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Time skips a test that takes long, if the short form is asked for.
+func Time(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes long: not in the short form")
+	}
+}
+
+// Feature is something that a kernel may not have.
+type Feature struct {
+	What    string   // tracepoint sock_send_length
+	Since   string   // the release that brought it: 6.3; empty if every kernel could have it
+	Options []string // what a kernel must be built with to have it: CONFIG_KPROBES
+}
+
+// Excuse returns nil if the running kernel may lack f, which does not work
+// because of why: it is older, or was built without, or it is no kernel of the
+// matrix but some vendor's, which forbids it. The error says that it may not.
+func (f Feature) Excuse(why error) error {
+	if os.Getenv("NETFATE_VM") == "" && errors.Is(why, unix.EPERM) {
+		return nil
+	}
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return err
+	}
+	release := unix.ByteSliceToString(uts.Release[:])
+	if f.Since != "" && older(release, f.Since) {
+		return nil
+	}
+	if slices.ContainsFunc(f.Options, kernel.BuiltWithout) {
+		return nil
+	}
+	return fmt.Errorf("this kernel, %s, should have %s%s; it does not work: %w", release, f.What, f.since(), why)
+}
+
+func (f Feature) since() string {
+	if f.Since == "" {
+		return ""
+	}
+	return ", which came with " + f.Since
+}
+
+// Skip ends a test that found f missing, as why says: it is skipped if the
+// kernel may lack it, and fails if not.
+func (f Feature) Skip(t testing.TB, why error) {
+	t.Helper()
+	if err := f.Excuse(why); err != nil {
+		t.Fatal(err)
+	}
+	t.Skipf("this kernel lacks %s: %v", f.What, why)
+}
+
+// Capability skips a test where a capability of netfate doctor's does not work,
+// as Feature.Skip does.
+func Capability(t testing.TB, name string) {
+	t.Helper()
+	Root(t)
+	for _, c := range probed() {
+		if c.Name == name && !c.OK {
+			Of(t, name).Skip(t, errors.New(c.Why))
+		}
+	}
+}
+
+// Of is a capability of netfate doctor's as a feature.
+func Of(t testing.TB, name string) Feature {
+	t.Helper()
+	for _, c := range kernel.Capabilities() {
+		if c.Name == name {
+			return Feature{c.Title, c.Since, c.Options}
+		}
+	}
+	t.Fatalf("%s: no such capability", name)
+	return Feature{}
+}
+
+// probed probes once for all tests of a package.
+var probed = sync.OnceValue(func() []kernel.Capability { return kernel.Probe(context.Background()) })
+
+// older reports whether a release, 5.10.0-32-amd64, comes before another, 5.17.
+func older(release, other string) bool {
+	a, b := numbers(release), numbers(other)
+	return a[0] < b[0] || a[0] == b[0] && a[1] < b[1]
+}
+
+// numbers returns the first two numbers of a release.
+func numbers(release string) (n [2]int) {
+	release, _, _ = strings.Cut(release, "-")
+	if _, err := fmt.Sscanf(release, "%d.%d", &n[0], &n[1]); err != nil {
+		panic("a release that is none: " + release)
+	}
+	return n
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// binaries is where the test binaries go, below the module's root.
+const binaries = "bin/matrix.tests"
+
+// test is one package's tests.
+type test struct {
+	Name   string // its path below the module: internal/kernel
+	Dir    string // where they run
+	Binary string
+}
+
+// elsewhere are the packages whose tests are about sources, or about what gcc
+// makes of them, and not about a kernel.
+func elsewhere(name string) bool {
+	return name == "internal/arch" || name == "test/parse" || name == "test/vm" ||
+		strings.HasPrefix(name, "tools/") || strings.HasPrefix(name, "test/vm/")
+}
+
+// build compiles the tests of the packages, statically, so that they run on
+// whatever the guest has.
+func build(ctx context.Context, packages []string) ([]test, error) {
+	if len(packages) == 0 {
+		packages = []string{"./..."}
+	}
+	root, err := output(ctx, "go", "list", "-m", "-f", "{{.Dir}}")
+	if err != nil {
+		return nil, err
+	}
+	const format = "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}\t{{.Dir}}{{end}}"
+	list, err := output(ctx, "go", append([]string{"list", "-f", format}, packages...)...)
+	if err != nil {
+		return nil, err
+	}
+	var tests []test
+	for in := bufio.NewScanner(strings.NewReader(list)); in.Scan(); {
+		path, dir, _ := strings.Cut(in.Text(), "\t")
+		name, err := filepath.Rel(root, dir)
+		if err != nil {
+			return nil, err
+		}
+		if path == "" || elsewhere(name) {
+			continue
+		}
+		tests = append(tests, test{name, dir, filepath.Join(root, binaries, strings.ReplaceAll(name, "/", ".")+".test")})
+	}
+	if len(tests) == 0 {
+		return nil, errors.New("these packages have no tests for a kernel")
+	}
+	fmt.Printf("matrix: building the tests of %d packages\n", len(tests))
+	return tests, compile(ctx, tests)
+}
+
+// compile builds two at a time: the linker is most of it, and runs on one CPU.
+func compile(ctx context.Context, tests []test) error {
+	errs := make([]error, len(tests))
+	slots := make(chan struct{}, 2)
+	var wg sync.WaitGroup
+	for i, t := range tests {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			cmd := exec.CommandContext(ctx, "go", "test", "-c", "-o", t.Binary, t.Dir)
+			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				errs[i] = fmt.Errorf("build the tests of %s: %w\n%s", t.Name, err, bytes.TrimSpace(out))
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func output(ctx context.Context, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
