@@ -18,7 +18,7 @@ import (
 // Attachment is one place at which a program is attached.
 type Attachment struct {
 	// How is the kind of attachment: link where the kernel has a link for it, else
-	// tc, xdp or cgroup for the ways of old.
+	// tc, xdp, cgroup or perf event for the ways of old.
 	How string `json:"how"`
 	// Where is for people: eth0 tc ingress, sched:sched_switch, /sys/fs/cgroup/x.
 	Where string `json:"where"`
@@ -34,6 +34,7 @@ func (s *scan) attachments(ctx context.Context, programs []Program, byID map[uin
 	for i := range links {
 		a.link(&links[i])
 	}
+	a.perfEvents()
 	for _, u := range a.devices.unlinked {
 		if p := byID[u.program]; p != nil && !a.linked[u.program] {
 			p.Attached = append(p.Attached, Attachment{How: u.how, Where: u.where})
@@ -118,7 +119,7 @@ func (a *attacher) place(l *linkInfo) (section.Kind, string) {
 	case l.Tracing() != nil:
 		return a.tracing(l.Tracing())
 	case l.PerfEvent() != nil:
-		return perfEvent(l.PerfEvent())
+		return ofPerfLink(l.PerfEvent())
 	case l.Cgroup() != nil:
 		return "", a.cgroupPath(l.Cgroup().CgroupId) + " " + attachName(ebpf.AttachType(l.Cgroup().AttachType))
 	case l.NetNs() != nil:
@@ -200,8 +201,8 @@ func (a *attacher) typeName(object uint32, id btf.TypeID) (string, error) {
 	return t.TypeName(), nil
 }
 
-// perfEvent tells what a perf event is on.
-func perfEvent(e *link.PerfEventInfo) (section.Kind, string) {
+// ofPerfLink tells what the perf event of a link is on.
+func ofPerfLink(e *link.PerfEventInfo) (section.Kind, string) {
 	switch {
 	case e.Tracepoint() != nil:
 		return section.Tracepoint, e.Tracepoint().Tracepoint

@@ -77,6 +77,7 @@ type scan struct {
 	order  []string
 
 	owned  owned
+	perf   []perfEvent
 	pinned map[object][]string
 }
 

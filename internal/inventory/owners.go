@@ -3,13 +3,12 @@ package inventory
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-
-	"fmt"
 )
 
 // owned are the processes that hold each object.
@@ -34,20 +33,42 @@ func (s *scan) owners(ctx context.Context) owned {
 				return found
 			}
 			target, err := os.Readlink(filepath.Join(dir, "fd", fd))
-			if err != nil || !strings.HasPrefix(target, "anon_inode:bpf") {
+			isEvent := target == perfEventFile
+			if err != nil || !isEvent && !strings.HasPrefix(target, "anon_inode:bpf") {
 				continue // closed meanwhile, or something else
 			}
-			o, ok := s.fdinfo(filepath.Join(dir, "fdinfo", fd))
+			var o object
+			var e perfEvent
+			ok := false
+			if isEvent {
+				e, ok = queryPerfEvent(pid, fdNumber(fd))
+			} else {
+				o, ok = s.fdinfo(filepath.Join(dir, "fdinfo", fd))
+			}
 			if !ok {
 				continue
 			}
 			if owner == nil {
 				owner = readOwner(dir, pid)
 			}
+			if isEvent {
+				e.owner = *owner
+				s.perf = append(s.perf, e)
+				continue
+			}
 			found[o] = append(found[o], *owner)
 		}
 	}
 	return found
+}
+
+// fdNumber is the number of an open file, by its name in /proc/PID/fd.
+func fdNumber(name string) int {
+	n, err := strconv.Atoi(name)
+	if err != nil {
+		return -1 // which no process has open
+	}
+	return n
 }
 
 // processes returns the pids of all processes.
