@@ -43,12 +43,16 @@ func xdpOf(n *netlab.NetNS, ifname string) uint32 {
 func TestDevices(t *testing.T) {
 	p, n := newPlace(t), wire(t)
 	object := compile(t, harmless)
+	classic := ""
+	if need.Of(t, "tcx").Excuse(errors.New("not tried")) == nil { // this kernel may lack it
+		classic = " (clsact)"
+	}
 	n.Do(func() error {
 		r, err := try(t, p.config(Config{Object: object, Devices: []string{"eth0"}, Targets: map[string]string{"out": "eth0:egress"}}))
 		if err != nil {
 			return err
 		}
-		for program, want := range map[string]string{"pass": "eth0 XDP native", "in": "eth0 tc ingress", "out": "eth0 tc egress"} {
+		for program, want := range map[string]string{"pass": "eth0 XDP native", "in": "eth0 tc ingress" + classic, "out": "eth0 tc egress" + classic} {
 			if s := status(t, r, program); s.Err != nil || !slices.Equal(s.Where, []string{want}) {
 				t.Errorf("%s: got %v, %v; want %s", program, s.Where, s.Err, want)
 			}

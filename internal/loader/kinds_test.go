@@ -2,6 +2,7 @@ package loader
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,8 +11,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -27,6 +32,9 @@ func lookup(t *testing.T, r *Running, section string, at int) uint32 {
 
 // TestUSDT attaches to a probe of a program of its own and gets its arguments.
 func TestUSDT(t *testing.T) {
+	if err := features.HaveProgramHelper(ebpf.Kprobe, asm.FnGetAttachCookie); err != nil {
+		need.Feature{What: "cookies of attachments", Since: "5.15"}.Skip(t, err)
+	}
 	p := newPlace(t)
 	dir := t.TempDir()
 	source, program := filepath.Join(dir, "probed.c"), filepath.Join(dir, "probed")
@@ -64,6 +72,9 @@ SEC("usdt") int BPF_USDT(probe, int a, short b) { first = a; second = b; return 
 // TestStructOps registers a congestion control whose functions are loaded
 // together, and takes it off.
 func TestStructOps(t *testing.T) {
+	if version, err := features.LinuxVersionCode(); err != nil || version < 6<<16|4<<8 {
+		need.Feature{What: "links of struct_ops", Since: "6.4"}.Skip(t, errors.Join(err, errors.New("it is older")))
+	}
 	p := newPlace(t)
 	const source = `
 #include <bpf/bpf_tracing.h>
