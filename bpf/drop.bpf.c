@@ -228,11 +228,15 @@ static __always_inline __u8 direction_of(const struct sk_buff *skb, const struct
 struct drop {
 	struct drop_key key;
 	struct view view;
+	struct cursor cursor;
 	struct packet packet;
 	struct wire wire;
 	__u32 link; /* bytes of link header before the network header */
 	bool foreign; /* skb->sk is of another namespace: the sender's */
 };
+
+/* key: hook 0; value: the drop that the CPU is at; nobody deletes. */
+SCRATCH(drop_scratch, struct drop);
 
 /*
  * Sends one drop to Go, with the head of the packet and, if asked for, the
@@ -341,57 +345,74 @@ static __always_inline void count_drop(__u64 *ctx, struct sk_buff *skb, struct d
 		sample(ctx, skb, d, &slot->count, btf);
 }
 
-static __always_inline int dropped(__u64 *ctx, struct sk_buff *skb, __u64 location, __u32 reason,
-				   struct sock *rx_sk, const bool btf)
+/*
+ * Fills in what follows from where the packet is and whose: each socket and
+ * device that may be NULL doubles the paths that the verifier walks, so they
+ * are looked at here, and nothing else is.
+ */
+static __always_inline void place_drop(struct drop *d, struct sk_buff *skb, struct sock *rx_sk,
+				       const bool btf)
 {
 	struct sock *sk = LOAD(btf, skb, sk), *of = rx_sk ? rx_sk : sk;
 	struct net_device *dev = LOAD(btf, skb, dev);
-	struct cursor c;
-	struct drop d = {};
-	__u32 tag;
 
-	view_of(&d.view, skb, btf);
-	d.view.network = after_ethernet(&d.view, d.view.network);
-	d.link = link_len(&d.view, d.view.network);
-	tag = offloaded_tag(skb, btf);
-	if (!filter_match(&d.view, d.view.network, tag, 0))
-		return 0;
-
-	d.key.location = location;
-	d.key.reason = reason;
 	if (dev)
-		d.key.netns = netns_of_dev(dev, btf);
+		d->key.netns = netns_of_dev(dev, btf);
 	if (rx_sk)
-		d.key.netns = netns_of_sk(rx_sk, btf);
+		d->key.netns = netns_of_sk(rx_sk, btf);
 	else if (sk)
 		/* A veth keeps the sender's socket: here it is a stranger. */
-		d.foreign = dev && netns_of_sk(sk, btf) != d.key.netns;
-	if (!d.key.netns && sk)
-		d.key.netns = netns_of_sk(sk, btf);
-	if (d.foreign) {
+		d->foreign = dev && netns_of_sk(sk, btf) != d->key.netns;
+	if (!d->key.netns && sk)
+		d->key.netns = netns_of_sk(sk, btf);
+	if (d->foreign) {
 		sk = NULL;
 		of = rx_sk;
 	}
 	if (dev)
-		d.key.ifindex = LOAD(btf, dev, ifindex);
+		d->key.ifindex = LOAD(btf, dev, ifindex);
 	if (of) {
 		__u16 family = LOAD(btf, of, __sk_common.skc_family);
 
 		if (family == AF_INET || family == AF_INET6)
-			d.key.sk_state = LOAD(btf, of, __sk_common.skc_state);
+			d->key.sk_state = LOAD(btf, of, __sk_common.skc_state);
 	}
-	d.key.tuple.eth_proto = be16(d.view.protocol);
-	c.data = (void *)(d.view.head + d.view.network);
-	c.len = d.view.tail > d.view.network ? d.view.tail - d.view.network : 0;
-	parse(&c, &d.packet, &d.key.tuple);
-	d.key.tuple.flags = direction_of(skb, &d.view, dev, sk, rx_sk, d.key.tuple.eth_proto, btf);
+	d->key.tuple.flags =
+		direction_of(skb, &d->view, dev, sk, rx_sk, d->key.tuple.eth_proto, btf);
+}
 
+static __always_inline int dropped(__u64 *ctx, struct sk_buff *skb, __u64 location, __u32 reason,
+				   struct sock *rx_sk, const bool btf)
+{
+	__u32 hook = 0, tag;
+	struct drop *d = bpf_map_lookup_elem(&drop_scratch, &hook);
+
+	if (!d) {
+		count_error(SITE_CACHE, 1);
+		return 0;
+	}
+	__builtin_memset(d, 0, sizeof(*d));
+	view_of(&d->view, skb, btf);
+	d->view.network = after_ethernet(&d->view, d->view.network);
+	d->link = link_len(&d->view, d->view.network);
+	tag = offloaded_tag(skb, btf);
+	if (!filter_match(&d->view, d->view.network, tag, 0))
+		return 0;
+
+	d->key.location = location;
+	d->key.reason = reason;
+	d->key.tuple.eth_proto = be16(d->view.protocol);
+	d->cursor.data = (void *)(d->view.head + d->view.network);
+	if (d->view.tail > d->view.network)
+		d->cursor.len = d->view.tail - d->view.network;
+	parse(&d->cursor, &d->packet, &d->key.tuple);
 	/* Wherever data points by now, the packet ends where it ends. */
-	wire_of(&d.wire, &d.view, d.view.len + d.view.data - (d.view.network - d.link),
-		d.link + d.packet.payload);
+	wire_of(&d->wire, &d->view, d->view.len + d->view.data - (d->view.network - d->link),
+		d->link + d->packet.payload);
 	if (tag)
-		d.wire.bytes += 4 * d.wire.packets;
-	count_drop(ctx, skb, &d, btf);
+		d->wire.bytes += 4 * d->wire.packets;
+	place_drop(d, skb, rx_sk, btf);
+	count_drop(ctx, skb, d, btf);
 	return 0;
 }
 

@@ -236,52 +236,66 @@ static __always_inline __u32 segment_header(const struct sk_buff *skb, const str
 	return link + p->payload;
 }
 
+/* A packet that is about to be counted. */
+struct passing {
+	struct flow_key key;
+	struct view view;
+	struct cursor cursor;
+	struct packet packet;
+	struct wire wire;
+	struct amount amount;
+};
+
+/* key: hook; value: the packet that the CPU is at there; nobody deletes. */
+SCRATCH(flow_scratch, struct passing);
+
 static __always_inline int observe(struct sk_buff *skb, struct net_device *dev, __u32 hook,
 				   const bool btf)
 {
-	struct flow_key key = {};
-	struct packet p = {};
-	struct amount n = {};
-	struct cursor c;
-	struct wire w;
-	struct view v;
+	struct passing *p = bpf_map_lookup_elem(&flow_scratch, &hook);
 	__u32 l3, link, tag;
 
-	view_of(&v, skb, btf);
+	if (!p) {
+		count_error(SITE_CACHE, 1);
+		return 0;
+	}
+	__builtin_memset(p, 0, sizeof(*p));
+	view_of(&p->view, skb, btf);
 	/* On the way in the network header is where data is, and not yet set. */
-	l3 = after_ethernet(&v, hook == HOOK_RX ? v.data : v.network);
-	link = link_len(&v, l3);
+	l3 = after_ethernet(&p->view, hook == HOOK_RX ? p->view.data : p->view.network);
+	link = link_len(&p->view, l3);
 	tag = offloaded_tag(skb, btf);
-	if (!filter_match(&v, l3, tag, hook))
+	if (!filter_match(&p->view, l3, tag, hook))
 		return 0;
 
-	key.netns = netns_of_dev(dev, btf);
-	key.ifindex = LOAD(btf, dev, ifindex);
-	key.tuple.eth_proto = be16(v.protocol);
+	p->key.netns = netns_of_dev(dev, btf);
+	p->key.ifindex = LOAD(btf, dev, ifindex);
+	p->key.tuple.eth_proto = be16(p->view.protocol);
 	if (hook != HOOK_RX)
-		key.tuple.flags = LOAD(btf, skb, skb_iif) ? FLOW_TX : FLOW_TX | FLOW_BORN;
+		p->key.tuple.flags = LOAD(btf, skb, skb_iif) ? FLOW_TX : FLOW_TX | FLOW_BORN;
 	/* Drivers of hardware have no link operations; lo has none either. */
-	if (key.ifindex == LOOPBACK_IFINDEX || LOAD(btf, dev, rtnl_link_ops))
-		key.tuple.flags |= FLOW_SOFT;
-	c.data = (void *)(v.head + l3);
-	c.len = v.tail > l3 ? v.tail - l3 : 0;
-	parse(&c, &p, &key.tuple);
+	if (p->key.ifindex == LOOPBACK_IFINDEX || LOAD(btf, dev, rtnl_link_ops))
+		p->key.tuple.flags |= FLOW_SOFT;
+	p->cursor.data = (void *)(p->view.head + l3);
+	if (p->view.tail > l3)
+		p->cursor.len = p->view.tail - l3;
+	parse(&p->cursor, &p->packet, &p->key.tuple);
 
-	wire_of(&w, &v, v.len + (hook == HOOK_RX ? link : 0),
-		segment_header(skb, &v, &p, link, btf));
-	n.packets = w.packets;
-	n.bytes = w.bytes + (tag ? 4 * w.packets : 0);
-	n.buffers = 1;
-	n.buffer_bytes = v.len;
-	n.tcp_flags = p.tcp_flags;
+	wire_of(&p->wire, &p->view, p->view.len + (hook == HOOK_RX ? link : 0),
+		segment_header(skb, &p->view, &p->packet, link, btf));
+	p->amount.packets = p->wire.packets;
+	p->amount.bytes = p->wire.bytes + (tag ? 4 * p->wire.packets : 0);
+	p->amount.buffers = 1;
+	p->amount.buffer_bytes = p->view.len;
+	p->amount.tcp_flags = p->packet.tcp_flags;
 	if (hook == HOOK_RETRY) {
-		n.packets = -n.packets;
-		n.bytes = -n.bytes;
-		n.buffers = -1;
-		n.buffer_bytes = -n.buffer_bytes;
+		p->amount.packets = -p->amount.packets;
+		p->amount.bytes = -p->amount.bytes;
+		p->amount.buffers = -1;
+		p->amount.buffer_bytes = -p->amount.buffer_bytes;
 	}
 	/* Socket storage is not to be had in raw tracepoints. */
-	count_flow(&key, &n, btf && hook == HOOK_TX ? LOAD(btf, skb, sk) : NULL, hook);
+	count_flow(&p->key, &p->amount, btf && hook == HOOK_TX ? LOAD(btf, skb, sk) : NULL, hook);
 	return 0;
 }
 

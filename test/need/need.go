@@ -7,13 +7,11 @@
 package need
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -92,7 +90,7 @@ func (f Feature) Skip(t testing.TB, why error) {
 func Capability(t testing.TB, name string) {
 	t.Helper()
 	Root(t)
-	for _, c := range probed() {
+	for _, c := range kernel.Probe(t.Context()) {
 		if c.Name == name && !c.OK {
 			Of(t, name).Skip(t, errors.New(c.Why))
 		}
@@ -111,8 +109,6 @@ func Of(t testing.TB, name string) Feature {
 	return Feature{}
 }
 
-// probed probes once for all tests of a package.
-var probed = sync.OnceValue(func() []kernel.Capability { return kernel.Probe(context.Background()) })
 
 // older reports whether a release, 5.10.0-32-amd64, comes before another, 5.17.
 func older(release, other string) bool {

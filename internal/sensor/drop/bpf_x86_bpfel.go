@@ -72,6 +72,7 @@ const (
 	bpfMapDropRest0     = "drop_rest_0"
 	bpfMapDropRest1     = "drop_rest_1"
 	bpfMapDropSamples   = "drop_samples"
+	bpfMapDropScratch   = "drop_scratch"
 	bpfMapDropTokens    = "drop_tokens"
 	bpfMapDrops0        = "drops_0"
 	bpfMapDrops1        = "drops_1"
@@ -145,6 +146,7 @@ type bpfMapSpecs struct {
 	DropRest0    *ebpf.MapSpec `ebpf:"drop_rest_0"`
 	DropRest1    *ebpf.MapSpec `ebpf:"drop_rest_1"`
 	DropSamples  *ebpf.MapSpec `ebpf:"drop_samples"`
+	DropScratch  *ebpf.MapSpec `ebpf:"drop_scratch"`
 	DropTokens   *ebpf.MapSpec `ebpf:"drop_tokens"`
 	Drops0       *ebpf.MapSpec `ebpf:"drops_0"`
 	Drops1       *ebpf.MapSpec `ebpf:"drops_1"`
@@ -192,6 +194,7 @@ type bpfMaps struct {
 	DropRest0    *ebpf.Map `ebpf:"drop_rest_0"`
 	DropRest1    *ebpf.Map `ebpf:"drop_rest_1"`
 	DropSamples  *ebpf.Map `ebpf:"drop_samples"`
+	DropScratch  *ebpf.Map `ebpf:"drop_scratch"`
 	DropTokens   *ebpf.Map `ebpf:"drop_tokens"`
 	Drops0       *ebpf.Map `ebpf:"drops_0"`
 	Drops1       *ebpf.Map `ebpf:"drops_1"`
@@ -206,6 +209,7 @@ func (m *bpfMaps) Close() error {
 		m.DropRest0,
 		m.DropRest1,
 		m.DropSamples,
+		m.DropScratch,
 		m.DropTokens,
 		m.Drops0,
 		m.Drops1,

@@ -70,6 +70,7 @@ const (
 	bpfMapFlowCache           = "flow_cache"
 	bpfMapFlowRest0           = "flow_rest_0"
 	bpfMapFlowRest1           = "flow_rest_1"
+	bpfMapFlowScratch         = "flow_scratch"
 	bpfMapFlows0              = "flows_0"
 	bpfMapFlows1              = "flows_1"
 	bpfMapSkOwner             = "sk_owner"
@@ -145,6 +146,7 @@ type bpfMapSpecs struct {
 	FlowCache    *ebpf.MapSpec `ebpf:"flow_cache"`
 	FlowRest0    *ebpf.MapSpec `ebpf:"flow_rest_0"`
 	FlowRest1    *ebpf.MapSpec `ebpf:"flow_rest_1"`
+	FlowScratch  *ebpf.MapSpec `ebpf:"flow_scratch"`
 	Flows0       *ebpf.MapSpec `ebpf:"flows_0"`
 	Flows1       *ebpf.MapSpec `ebpf:"flows_1"`
 	SkOwner      *ebpf.MapSpec `ebpf:"sk_owner"`
@@ -186,6 +188,7 @@ type bpfMaps struct {
 	FlowCache    *ebpf.Map `ebpf:"flow_cache"`
 	FlowRest0    *ebpf.Map `ebpf:"flow_rest_0"`
 	FlowRest1    *ebpf.Map `ebpf:"flow_rest_1"`
+	FlowScratch  *ebpf.Map `ebpf:"flow_scratch"`
 	Flows0       *ebpf.Map `ebpf:"flows_0"`
 	Flows1       *ebpf.Map `ebpf:"flows_1"`
 	SkOwner      *ebpf.Map `ebpf:"sk_owner"`
@@ -198,6 +201,7 @@ func (m *bpfMaps) Close() error {
 		m.FlowCache,
 		m.FlowRest0,
 		m.FlowRest1,
+		m.FlowScratch,
 		m.Flows0,
 		m.Flows1,
 		m.SkOwner,
