@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -109,7 +111,6 @@ func Of(t testing.TB, name string) Feature {
 	return Feature{}
 }
 
-
 // older reports whether a release, 5.10.0-32-amd64, comes before another, 5.17.
 func older(release, other string) bool {
 	a, b := numbers(release), numbers(other)
@@ -123,4 +124,19 @@ func numbers(release string) (n [2]int) {
 		panic("a release that is none: " + release)
 	}
 	return n
+}
+
+// Command returns a program of the package in dir, ./asker. It is the one of
+// that name in $NETFATE_COMMANDS, or built into a directory of the test's.
+func Command(t testing.TB, dir string) string {
+	t.Helper()
+	name := filepath.Base(dir)
+	if built := os.Getenv("NETFATE_COMMANDS"); built != "" {
+		return filepath.Join(built, name)
+	}
+	path := filepath.Join(t.TempDir(), name)
+	if out, err := exec.Command("go", "build", "-o", path, dir).CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", dir, err, out)
+	}
+	return path
 }

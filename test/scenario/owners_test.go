@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -23,10 +22,7 @@ func TestOwnersOfShortLivedProcesses(t *testing.T) {
 	need.Root(t)
 	const processes = 1000
 	// Built here and not this test run again, which the race detector makes slow.
-	asker := filepath.Join(t.TempDir(), "asker")
-	if out, err := exec.Command("go", "build", "-o", asker, "./asker").CombinedOutput(); err != nil {
-		t.Fatalf("build asker: %v\n%s", err, out)
-	}
+	asker := need.Command(t, "./asker")
 	client, server := pair(netlab.New(t))
 	listener := server.ListenTCP("10.0.0.2:9000")
 	echo := server.ListenUDP("10.0.0.2:9001")

@@ -17,10 +17,7 @@ import (
 // checks that nothing of it is left.
 func TestDemo(t *testing.T) {
 	need.Root(t)
-	binary := filepath.Join(t.TempDir(), "demo")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build demo: %v\n%s", err, out)
-	}
+	binary := need.Command(t, "../demo")
 	var out bytes.Buffer
 	dir := t.TempDir()                 // where the roles' programs are, and no other demo's
 	cmd := exec.Command(binary, "cat") // until its standard input ends

@@ -13,8 +13,12 @@ import (
 	"sync"
 )
 
-// binaries is where the test binaries go, below the module's root.
-const binaries = "bin/matrix.tests"
+// Where the test binaries go, and the programs that tests run; below the
+// module's root.
+const (
+	binaries = "bin/matrix/tests"
+	commands = "bin/matrix/commands"
+)
 
 // test is one package's tests.
 type test struct {
@@ -61,7 +65,7 @@ func build(ctx context.Context, packages []string) ([]test, error) {
 		return nil, errors.New("these packages have no tests for a kernel")
 	}
 	fmt.Printf("matrix: building the tests of %d packages\n", len(tests))
-	return tests, compile(ctx, tests)
+	return tests, errors.Join(compile(ctx, tests), buildCommands(ctx, root))
 }
 
 // compile builds two at a time: the linker is most of it, and runs on one CPU.
@@ -82,6 +86,18 @@ func compile(ctx context.Context, tests []test) error {
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// buildCommands builds what need.Command asks for.
+func buildCommands(ctx context.Context, root string) error {
+	for _, dir := range []string{"test/scenario/asker", "test/scenario/demo", "cmd/netfate"} {
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", filepath.Join(root, commands, filepath.Base(dir)), "./"+dir)
+		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w\n%s", dir, err, bytes.TrimSpace(out))
+		}
+	}
+	return nil
 }
 
 func output(ctx context.Context, name string, args ...string) (string, error) {

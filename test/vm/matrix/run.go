@@ -71,6 +71,11 @@ func (r *run) play(ctx context.Context) error {
 // guest runs the tests in one guest and returns its exit status.
 func (r *run) guest(ctx context.Context, dir string, tests []test) (int, error) {
 	p := plan{Kernel: r.kernel, Tests: tests, Args: []string{"-test.v", "-test.timeout", r.each.String()}}
+	built, err := filepath.Abs(commands)
+	if err != nil {
+		return 0, err
+	}
+	p.Env = append(p.Env, "NETFATE_COMMANDS="+built, "NETFATE_BIN="+filepath.Join(built, "netfate"))
 	if r.short {
 		p.Args = append(p.Args, "-test.short")
 	}
