@@ -35,14 +35,15 @@ if [[ $probe ]]; then echo '[    1.0] test/vm: the root is mounted' >>"$console"
 // host is a machine with stubs in place of all that run needs.
 type host struct{ dir, series, device string }
 
-func newHost(t *testing.T) host {
+func newHost(t *testing.T, series string) host {
 	t.Helper()
-	h := host{dir: t.TempDir(), series: "6.12"}
+	h := host{dir: t.TempDir(), series: series}
 	h.device = h.file(t, "kvm", "", 0o600)
 	for _, name := range []string{"busybox", "cpio", "depmod", "xz"} {
 		h.file(t, "bin/"+name, "#!/bin/sh\ncat\n", 0o755)
 	}
 	h.file(t, "bin/qemu-system-x86_64", qemu, 0o755)
+	h.file(t, "bin/qemu-system-aarch64", qemu, 0o755)
 	h.file(t, "cache/"+h.series+"/initramfs", "", 0o600) // as if fetched
 	return h
 }
@@ -108,7 +109,7 @@ func TestAccel(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			h := newHost(t)
+			h := newHost(t, "6.12")
 			for i, want := range test.want {
 				if got := h.run(t, test.env...); got != want {
 					t.Errorf("run %d: got %q, want %q", i+1, got, want)
@@ -124,9 +125,21 @@ func TestAccelAfterBoot(t *testing.T) {
 		t.Skip("KVM runs guests of its own architecture")
 	}
 	t.Parallel()
-	h := newHost(t)
+	h := newHost(t, "6.12")
 	h.file(t, "cache/accel", "00000000-0000-0000-0000-000000000000 tcg\n", 0o600)
 	if got, want := h.run(t), "kvm probe, kvm"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A guest of another architecture is not tried with KVM.
+func TestAccelForeign(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("for amd64")
+	}
+	t.Parallel()
+	h := newHost(t, "6.12-arm64")
+	if got, want := h.run(t), "tcg"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
