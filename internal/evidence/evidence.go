@@ -14,11 +14,12 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/netfate/netfate/internal/kernel"
 )
 
 // The bounds of one Collect. What they cut off is said in a fact.
@@ -97,14 +98,8 @@ func Collect(ctx context.Context, keys []string, s Subject) []Fact {
 		keys = keys[:maxKeys]
 	}
 	c := &collector{ctx: ctx, Subject: s}
-	done := make(chan []Fact, 1)
-	go func() {
-		// The thread is never unlocked: it ends with the goroutine, so that its
-		// namespace can reach nobody else.
-		runtime.LockOSThread()
-		done <- c.run(keys)
-	}()
-	facts := <-done
+	var facts []Fact
+	kernel.OnOwnThread(func() { facts = c.run(keys) }) // it goes to the subject's namespace
 	if cut {
 		facts = append(facts, Fact{Name: "more facts", Value: fmt.Sprintf("not read: only %d keys are answered at once", maxKeys)})
 	}

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/netfate/netfate/internal/kernel"
 )
 
 // networks is what is attached to interfaces. Links know the interface by a
@@ -67,12 +68,7 @@ func (s *scan) networks(ctx context.Context, wanted bool) *networks {
 		return n
 	}
 	spaces := s.namespaces()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		// The thread goes to other namespaces and ends with the goroutine, since
-		// it is never unlocked: no other goroutine can find itself elsewhere.
-		runtime.LockOSThread()
+	kernel.OnOwnThread(func() { // it goes to other namespaces
 		for i := range spaces {
 			n.names[spaces[i].inode] = spaces[i].name
 			if ctx.Err() != nil {
@@ -82,8 +78,7 @@ func (s *scan) networks(ctx context.Context, wanted bool) *networks {
 				s.miss("network namespaces", err)
 			}
 		}
-	}()
-	<-done
+	})
 	return n
 }
 

@@ -54,14 +54,14 @@ func Capabilities() []Capability {
 // that it was not tried. It takes some 0.1 to 0.5 s.
 func Probe(ctx context.Context) []Capability {
 	var caps []Capability
-	onOwnThread(func() { caps = probeAll(ctx, newLab()) })
+	OnOwnThread(func() { caps = probeAll(ctx, newLab()) })
 	return caps
 }
 
-// onOwnThread calls f on a thread that ends afterwards, and with it the
+// OnOwnThread calls f on a thread that ends afterwards, and with it the
 // network namespace that f moved it to. The process's first thread is spared:
 // it cannot end, and /proc/self/ns speaks of it.
-func onOwnThread(f func()) {
+func OnOwnThread(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -71,7 +71,7 @@ func onOwnThread(f func()) {
 			return
 		}
 		defer runtime.UnlockOSThread()
-		onOwnThread(f) // elsewhere, since this thread is taken
+		OnOwnThread(f) // elsewhere, since this thread is taken
 	}()
 	<-done
 }

@@ -93,7 +93,7 @@ func TestProbe(t *testing.T) {
 
 func TestOnOwnThread(t *testing.T) {
 	for range 100 {
-		onOwnThread(func() {
+		OnOwnThread(func() {
 			if unix.Gettid() == unix.Getpid() {
 				t.Error("got the process's first thread")
 			}
