@@ -20,13 +20,16 @@ DEMO_PACKAGES := iproute2 nftables iperf3 iputils-ping socat netcat-openbsd
 # Packages below test/ drive the kernel and measure: one at a time, without the
 # race detector. All others run under it, two at a time.
 RACE_PACKAGES = $(shell $(GO) list ./... | grep -v '/netfate/test/')
-# The kernel for tests that need root: this host's own, or that of a series of
-# test/vm/run (`make test KERNEL=6.12`), which is chosen by itself where this
-# host's kernel is locked up. Then the others run here without privileges.
-KERNEL ?= $(shell tools/kernel)
-ROOT_PACKAGES = ./internal/bpfmap ./internal/counting ./internal/enrich/... ./internal/evidence ./internal/filter ./internal/inventory \
-	./internal/kernel ./internal/loader ./internal/tracelog ./internal/usdt
-IN_VM = $(AS_ROOT) $(abspath test/vm/run) -t 1500 $(KERNEL)
+# Whether this host's kernel is locked up (tools/locked): then tests run here
+# without privileges, and only guests try the rest.
+LOCKED := $(shell tools/locked)
+# Kernels that `make test` tries in QEMU beside this host's, in the tests' short
+# form: the oldest that netfate runs on, and another one each day.
+NEWER := 6.1 6.12 sid
+KERNELS ?= 5.10 $(word $(shell expr $$(date +%s) / 86400 % 3 + 1),$(NEWER))
+# What tests have compiled on this host, for the guests.
+COMPILED := $(abspath bin/compiled)
+WITH_COMPILED = PATH="$(abspath tools/cached):$$PATH" NETFATE_COMPILED=$(COMPILED)
 FUZZTIME ?= 10s
 # The BTF that vmlinux.h is made from.
 BTF ?= /sys/kernel/btf/vmlinux
@@ -39,7 +42,7 @@ GO_DIRS := cmd internal test tools
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run build examples test go-test kernel-test check-format vet lint demo bench fuzz vuln generate vmlinux \
+.PHONY: help run build examples test go-test kernel-test vm-test matrix check-format vet lint demo bench fuzz vuln generate vmlinux \
 	reference format clean
 
 help: ## list the targets
@@ -63,23 +66,35 @@ bin/examples/%.bpf.o: bpf/examples/%.bpf.c bpf/examples/url_map.h
 	clang-19 -O2 -g -target bpf -I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
 
 test: ## run every check and every test, installing what they need
-	@tools/need test $(TEST_PACKAGES) $(if $(KERNEL),$(VM_PACKAGES))
-	@$(MAKE) --no-print-directory check-format vet lint go-test kernel-test
+	@tools/need test $(TEST_PACKAGES) $(VM_PACKAGES)
+	@$(MAKE) --no-print-directory check-format vet lint go-test kernel-test vm-test
 
-ifeq ($(KERNEL),)
+ifeq ($(LOCKED),)
 go-test:
-	CGO_ENABLED=1 $(GO) test -race -count=1 -p 2 -timeout 10m $(addprefix -exec=,$(AS_ROOT)) $(RACE_PACKAGES)
+	$(WITH_COMPILED) CGO_ENABLED=1 $(GO) test -race -count=1 -p 2 -timeout 10m $(addprefix -exec=,$(AS_ROOT)) $(RACE_PACKAGES)
 
 kernel-test: build bin/web
-	NETFATE_BIN=$(abspath bin/netfate) $(GO) test -count=1 -p 1 -timeout 25m $(addprefix -exec=,$(AS_ROOT)) ./test/...
+	$(WITH_COMPILED) NETFATE_BIN=$(abspath bin/netfate) $(GO) test -count=1 -p 1 -timeout 25m $(addprefix -exec=,$(AS_ROOT)) ./test/...
 else
 go-test:
-	@echo "make test: this host's own kernel is not asked; tests that need root run on $(KERNEL) in QEMU"
-	CGO_ENABLED=1 $(GO) test -race -count=1 -p 2 -timeout 10m -exec=$(abspath tools/unprivileged) $(RACE_PACKAGES)
+	@echo "make test: this host's kernel cannot load BPF programs any more: tests that need root run in QEMU only"
+	$(WITH_COMPILED) CGO_ENABLED=1 $(GO) test -race -count=1 -p 2 -timeout 10m -exec=$(abspath tools/unprivileged) $(RACE_PACKAGES)
 
-kernel-test: build bin/web
-	NETFATE_BIN=$(abspath bin/netfate) $(GO) test -count=1 -p 1 -short -timeout 25m -exec="$(IN_VM)" $(ROOT_PACKAGES) ./test/...
+kernel-test:
 endif
+
+vm-test: bin/vm-matrix bin/web ## run the tests' short form in QEMU on two kernels (KERNELS="6.1 sid" for others)
+	$(WITH_COMPILED) $(AS_ROOT) bin/vm-matrix -short $(KERNELS)
+
+matrix: ## run every test in QEMU on every kernel, and the sensors' on arm64
+	@tools/need matrix $(TEST_PACKAGES) $(VM_PACKAGES) qemu-system-arm
+	@$(MAKE) --no-print-directory bin/vm-matrix bin/web
+	$(WITH_COMPILED) $(AS_ROOT) bin/vm-matrix 5.10 $(NEWER)
+	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -count=1 -timeout 25m -exec="$(AS_ROOT) $(abspath test/vm/run) 6.12-arm64" ./test/sensor
+
+.PHONY: bin/vm-matrix
+bin/vm-matrix:
+	$(GO) build -o $@ ./test/vm/matrix
 
 bin/web: tools/unpack
 	tools/unpack $@ $(WEB_PACKAGES)

@@ -16,8 +16,8 @@ import (
 // Where the test binaries go, and the programs that tests run; below the
 // module's root.
 const (
-	binaries = "bin/matrix/tests"
-	commands = "bin/matrix/commands"
+	binaries = "bin/vm/tests"
+	commands = "bin/vm/commands"
 )
 
 // test is one package's tests.
