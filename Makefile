@@ -29,7 +29,7 @@ NEWER := 6.1 6.12 sid
 KERNELS ?= 5.10 $(word $(shell expr $$(date +%s) / 86400 % 3 + 1),$(NEWER))
 # What tests have compiled on this host, for the guests.
 COMPILED := $(abspath bin/compiled)
-WITH_COMPILED = PATH="$(abspath tools/cached):$$PATH" NETFATE_COMPILED=$(COMPILED)
+WITH_COMPILED = PATH="$(abspath bin/cached):$$PATH" NETFATE_COMPILED=$(COMPILED)
 FUZZTIME ?= 10s
 # The BTF that vmlinux.h is made from.
 BTF ?= /sys/kernel/btf/vmlinux
@@ -70,27 +70,31 @@ test: ## run every check and every test, installing what they need
 	@$(MAKE) --no-print-directory check-format vet lint go-test kernel-test vm-test
 
 ifeq ($(LOCKED),)
-go-test:
+go-test: bin/cached/gcc
 	$(WITH_COMPILED) CGO_ENABLED=1 $(GO) test -race -count=1 -p 2 -timeout 10m $(addprefix -exec=,$(AS_ROOT)) $(RACE_PACKAGES)
 
-kernel-test: build bin/web
+kernel-test: build bin/web bin/cached/gcc
 	$(WITH_COMPILED) NETFATE_BIN=$(abspath bin/netfate) $(GO) test -count=1 -p 1 -timeout 25m $(addprefix -exec=,$(AS_ROOT)) ./test/...
 else
-go-test:
+go-test: bin/cached/gcc
 	@echo "make test: this host's kernel cannot load BPF programs any more: tests that need root run in QEMU only"
 	$(WITH_COMPILED) CGO_ENABLED=1 $(GO) test -race -count=1 -p 2 -timeout 10m -exec=$(abspath tools/unprivileged) $(RACE_PACKAGES)
 
 kernel-test:
 endif
 
-vm-test: bin/vm-matrix bin/web ## run the tests' short form in QEMU on two kernels (KERNELS="6.1 sid" for others)
+vm-test: bin/vm-matrix bin/web bin/cached/gcc ## run the tests' short form in QEMU on two kernels (KERNELS="6.1 sid" for others)
 	$(WITH_COMPILED) $(AS_ROOT) bin/vm-matrix -short $(KERNELS)
 
 matrix: ## run every test in QEMU on every kernel, and the sensors' on arm64
 	@tools/need matrix $(TEST_PACKAGES) $(VM_PACKAGES) qemu-system-arm
-	@$(MAKE) --no-print-directory bin/vm-matrix bin/web
+	@$(MAKE) --no-print-directory bin/vm-matrix bin/web bin/cached/gcc
 	$(WITH_COMPILED) $(AS_ROOT) bin/vm-matrix 5.10 $(NEWER)
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -count=1 -timeout 25m -exec="$(AS_ROOT) $(abspath test/vm/run) 6.12-arm64" ./test/sensor
+
+bin/cached/gcc: tools/cached/main.go
+	CGO_ENABLED=0 $(GO) build -o bin/cached/clang-19 ./tools/cached
+	ln -sf clang-19 $@
 
 .PHONY: bin/vm-matrix
 bin/vm-matrix:
