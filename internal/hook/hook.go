@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -17,32 +18,72 @@ import (
 	"github.com/netfate/netfate/internal/filter"
 )
 
-// Prefix of the programs that are raw tracepoints, where their namesakes
-// without it are typed ones.
-const rawPrefix = "raw_"
+// Variant is one of the programs that an object has for each tracepoint; its
+// value is the prefix of their names.
+type Variant string
+
+// The variants.
+const (
+	// Typed programs know the types of what they read.
+	Typed Variant = ""
+	// Raw programs work on kernels that refuse typed ones. They tell no owners.
+	Raw Variant = "raw_"
+)
+
+// Load loads the programs of these tracepoints, which prepare gets before, in
+// the first variant that the kernel takes; raw takes the raw ones only. The
+// error is that of the first: the other was to save what it could not.
+func Load(spec *ebpf.CollectionSpec, tracepoints []string, raw bool, opts ebpf.CollectionOptions,
+	prepare func(*ebpf.CollectionSpec) error,
+) (*Set, *ebpf.Collection, error) {
+	variants := []Variant{Typed, Raw}
+	if raw {
+		variants = variants[1:]
+	}
+	var first error
+	for _, v := range variants {
+		ready := spec.Copy()
+		set := Choose(ready, tracepoints, v)
+		if err := prepare(ready); err != nil {
+			return nil, nil, err
+		}
+		coll, err := ebpf.NewCollectionWithOptions(ready, opts)
+		if err == nil {
+			return set, coll, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return nil, nil, first
+}
 
 // Set is the programs of one object, chosen and attached together. It belongs
 // to one goroutine.
 type Set struct {
-	names []string
-	raw   bool
-	links []link.Link
+	names   []string
+	variant Variant
+	links   []link.Link
 }
 
-// Choose leaves in spec only the programs of these tracepoints, which have
-// their names; raw takes the raw ones.
-func Choose(spec *ebpf.CollectionSpec, tracepoints []string, raw bool) *Set {
-	s := &Set{raw: raw}
+// Choose leaves in spec only the programs of these tracepoints, in one variant.
+func Choose(spec *ebpf.CollectionSpec, tracepoints []string, v Variant) *Set {
+	s := &Set{variant: v}
 	for _, name := range tracepoints {
-		if raw {
-			name = rawPrefix + name
-		}
-		s.names = append(s.names, name)
+		s.names = append(s.names, string(v)+name)
 	}
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
 		return !slices.Contains(s.names, name)
 	})
 	return s
+}
+
+// Lacks says what the chosen variant costs; nothing for most.
+func (s *Set) Lacks() []string {
+	if s.variant != Raw {
+		return nil
+	}
+	return []string{"tracepoints without types are used: packets do not tell the owners of their sockets, which are found by address only"}
 }
 
 // Programs returns the chosen programs of the loaded collection.
@@ -67,8 +108,8 @@ func (s *Set) Attach(coll *ebpf.Collection) error {
 }
 
 func (s *Set) attach(p *ebpf.Program, name string) (link.Link, error) {
-	if s.raw {
-		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: name[len(rawPrefix):], Program: p})
+	if s.variant == Raw {
+		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: strings.TrimPrefix(name, string(Raw)), Program: p})
 	}
 	return link.AttachTracing(link.TracingOptions{Program: p})
 }
@@ -104,6 +145,22 @@ func InstallFilter(spec *ebpf.CollectionSpec, pair *filter.Pair) error {
 		}
 	}
 	return nil
+}
+
+// UseOwners lets the programs of spec read the owner sensor's map: socket
+// storage or a hash by the socket's address. Without one they tell no owners.
+func UseOwners(spec *ebpf.CollectionSpec, owners *ebpf.Map, opts *ebpf.CollectionOptions) error {
+	storage := owners != nil && owners.Type() == ebpf.SkStorage
+	table := owners != nil && !storage
+	name := "sk_owner"
+	if table {
+		name = "sk_table"
+		spec.Maps[name].MaxEntries = owners.MaxEntries()
+	}
+	if owners != nil {
+		opts.MapReplacements = map[string]*ebpf.Map{name: owners}
+	}
+	return errors.Join(SetVariable(spec, "have_sk_storage", storage), SetVariable(spec, "have_sk_table", table))
 }
 
 // SetVariable sets a constant of the object before it is loaded.

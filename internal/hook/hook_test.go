@@ -24,19 +24,19 @@ func object(t *testing.T) *ebpf.CollectionSpec {
 }
 
 func TestChoose(t *testing.T) {
-	f := func(raw bool, want ...string) {
+	f := func(v Variant, want ...string) {
 		t.Helper()
 		spec := object(t)
-		s := Choose(spec, []string{"netif_receive_skb", "net_dev_xmit"}, raw)
+		s := Choose(spec, []string{"netif_receive_skb", "net_dev_xmit"}, v)
 		if diff := cmp.Diff(want, slices.Sorted(maps.Keys(spec.Programs))); diff != "" {
-			t.Errorf("raw %v: programs (-want +got):\n%s", raw, diff)
+			t.Errorf("variant %q: programs (-want +got):\n%s", v, diff)
 		}
 		if err := s.Detach(); err != nil {
 			t.Errorf("detach what was never attached: %v", err)
 		}
 	}
-	f(false, "net_dev_xmit", "netif_receive_skb")
-	f(true, "raw_net_dev_xmit", "raw_netif_receive_skb")
+	f(Typed, "net_dev_xmit", "netif_receive_skb")
+	f(Raw, "raw_net_dev_xmit", "raw_netif_receive_skb")
 }
 
 func TestSetVariable(t *testing.T) {

@@ -79,11 +79,13 @@ const (
 	bpfMapErrors        = "errors"
 	bpfMapFilterPacket  = "filter_packet"
 	bpfMapSkOwner       = "sk_owner"
+	bpfMapSkTable       = "sk_table"
 	bpfProgKfreeSkb     = "kfree_skb"
 	bpfProgRawKfreeSkb  = "raw_kfree_skb"
 	bpfVarGeneration    = "generation"
 	bpfVarHaveFilter    = "have_filter"
 	bpfVarHaveSkStorage = "have_sk_storage"
+	bpfVarHaveSkTable   = "have_sk_table"
 	bpfVarLocationArg   = "location_arg"
 	bpfVarMomentJiffies = "moment_jiffies"
 	bpfVarMomentNs      = "moment_ns"
@@ -153,6 +155,7 @@ type bpfMapSpecs struct {
 	Errors       *ebpf.MapSpec `ebpf:"errors"`
 	FilterPacket *ebpf.MapSpec `ebpf:"filter_packet"`
 	SkOwner      *ebpf.MapSpec `ebpf:"sk_owner"`
+	SkTable      *ebpf.MapSpec `ebpf:"sk_table"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -162,6 +165,7 @@ type bpfVariableSpecs struct {
 	Generation    *ebpf.VariableSpec `ebpf:"generation"`
 	HaveFilter    *ebpf.VariableSpec `ebpf:"have_filter"`
 	HaveSkStorage *ebpf.VariableSpec `ebpf:"have_sk_storage"`
+	HaveSkTable   *ebpf.VariableSpec `ebpf:"have_sk_table"`
 	LocationArg   *ebpf.VariableSpec `ebpf:"location_arg"`
 	MomentJiffies *ebpf.VariableSpec `ebpf:"moment_jiffies"`
 	MomentNs      *ebpf.VariableSpec `ebpf:"moment_ns"`
@@ -201,6 +205,7 @@ type bpfMaps struct {
 	Errors       *ebpf.Map `ebpf:"errors"`
 	FilterPacket *ebpf.Map `ebpf:"filter_packet"`
 	SkOwner      *ebpf.Map `ebpf:"sk_owner"`
+	SkTable      *ebpf.Map `ebpf:"sk_table"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -216,6 +221,7 @@ func (m *bpfMaps) Close() error {
 		m.Errors,
 		m.FilterPacket,
 		m.SkOwner,
+		m.SkTable,
 	)
 }
 
@@ -226,6 +232,7 @@ type bpfVariables struct {
 	Generation    *ebpf.Variable `ebpf:"generation"`
 	HaveFilter    *ebpf.Variable `ebpf:"have_filter"`
 	HaveSkStorage *ebpf.Variable `ebpf:"have_sk_storage"`
+	HaveSkTable   *ebpf.Variable `ebpf:"have_sk_table"`
 	LocationArg   *ebpf.Variable `ebpf:"location_arg"`
 	MomentJiffies *ebpf.Variable `ebpf:"moment_jiffies"`
 	MomentNs      *ebpf.Variable `ebpf:"moment_ns"`

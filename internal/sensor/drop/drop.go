@@ -59,6 +59,7 @@ type Sensor struct {
 	raw    ringbuf.Record
 	tokens *ebpf.Memory
 	fill   []byte
+	lacks  []string
 }
 
 // New loads the programs. Nothing is attached yet.
@@ -67,15 +68,16 @@ func New(cfg Config) (*Sensor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the drop object: %w", err)
 	}
-	s := &Sensor{hooks: hook.Choose(spec, []string{"kfree_skb"}, cfg.Raw)}
-	if err := prepare(spec, cfg); err != nil {
-		return nil, err
+	if cfg.Types == nil {
+		cfg.Types = btf.NewCache()
 	}
 	opts := ebpf.CollectionOptions{Cache: cfg.Types}
-	if cfg.Owners != nil {
-		opts.MapReplacements = map[string]*ebpf.Map{"sk_owner": cfg.Owners}
+	if err := hook.UseOwners(spec, cfg.Owners, &opts); err != nil {
+		return nil, err
 	}
-	if s.coll, err = ebpf.NewCollectionWithOptions(spec, opts); err != nil {
+	s := &Sensor{lacks: lacking(cfg.Args)}
+	s.hooks, s.coll, err = hook.Load(spec, []string{"kfree_skb"}, cfg.Raw, opts, func(spec *ebpf.CollectionSpec) error { return prepare(spec, cfg) })
+	if err != nil {
 		return nil, fmt.Errorf("load the drop sensor: %w", err)
 	}
 	if err := s.open(); err != nil {
@@ -83,6 +85,18 @@ func New(cfg Config) (*Sensor, error) {
 		return nil, fmt.Errorf("open the drop tables: %w", err)
 	}
 	return s, nil
+}
+
+// lacking says what the tracepoint does not tell.
+func lacking(args kernel.FreeArgs) (lacks []string) {
+	if args.Reason < 0 {
+		lacks = append(lacks, "no reasons of drops (5.17 has them): verdicts come from the place alone")
+	}
+	if args.RxSK < 0 {
+		lacks = append(lacks, "no receiving socket of drops (6.11 has it): "+
+			"some drops on established TCP connections have a namespace and an owner only if the flow is known, and no socket state")
+	}
+	return lacks
 }
 
 // prepare fits the object to this host and to what is asked of it.
@@ -102,11 +116,10 @@ func prepare(spec *ebpf.CollectionSpec, cfg Config) error {
 		spec.Maps["drops_1"].MaxEntries = cfg.MaxDrops
 	}
 	for name, value := range map[string]any{
-		"location_arg":    position(cfg.Args.Location),
-		"reason_arg":      position(cfg.Args.Reason),
-		"rx_sk_arg":       position(cfg.Args.RxSK),
-		"want_stack":      cfg.Stack,
-		"have_sk_storage": cfg.Owners != nil,
+		"location_arg": position(cfg.Args.Location),
+		"reason_arg":   position(cfg.Args.Reason),
+		"rx_sk_arg":    position(cfg.Args.RxSK),
+		"want_stack":   cfg.Stack,
 	} {
 		if err := hook.SetVariable(spec, name, value); err != nil {
 			return err
@@ -145,6 +158,9 @@ func (s *Sensor) open() (err error) {
 	}
 	return nil
 }
+
+// Lacks says what this kernel cannot tell of drops, each with what it costs.
+func (s *Sensor) Lacks() []string { return append(s.hooks.Lacks(), s.lacks...) }
 
 // Attach starts counting.
 func (s *Sensor) Attach() error { return s.hooks.Attach(s.coll) }

@@ -74,6 +74,7 @@ const (
 	bpfMapFlows0              = "flows_0"
 	bpfMapFlows1              = "flows_1"
 	bpfMapSkOwner             = "sk_owner"
+	bpfMapSkTable             = "sk_table"
 	bpfProgNetDevStartXmit    = "net_dev_start_xmit"
 	bpfProgNetDevXmit         = "net_dev_xmit"
 	bpfProgNetifReceiveSkb    = "netif_receive_skb"
@@ -83,6 +84,7 @@ const (
 	bpfVarGeneration          = "generation"
 	bpfVarHaveFilter          = "have_filter"
 	bpfVarHaveSkStorage       = "have_sk_storage"
+	bpfVarHaveSkTable         = "have_sk_table"
 	bpfVarMomentJiffies       = "moment_jiffies"
 	bpfVarMomentNs            = "moment_ns"
 )
@@ -150,6 +152,7 @@ type bpfMapSpecs struct {
 	Flows0       *ebpf.MapSpec `ebpf:"flows_0"`
 	Flows1       *ebpf.MapSpec `ebpf:"flows_1"`
 	SkOwner      *ebpf.MapSpec `ebpf:"sk_owner"`
+	SkTable      *ebpf.MapSpec `ebpf:"sk_table"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -159,6 +162,7 @@ type bpfVariableSpecs struct {
 	Generation    *ebpf.VariableSpec `ebpf:"generation"`
 	HaveFilter    *ebpf.VariableSpec `ebpf:"have_filter"`
 	HaveSkStorage *ebpf.VariableSpec `ebpf:"have_sk_storage"`
+	HaveSkTable   *ebpf.VariableSpec `ebpf:"have_sk_table"`
 	MomentJiffies *ebpf.VariableSpec `ebpf:"moment_jiffies"`
 	MomentNs      *ebpf.VariableSpec `ebpf:"moment_ns"`
 }
@@ -192,6 +196,7 @@ type bpfMaps struct {
 	Flows0       *ebpf.Map `ebpf:"flows_0"`
 	Flows1       *ebpf.Map `ebpf:"flows_1"`
 	SkOwner      *ebpf.Map `ebpf:"sk_owner"`
+	SkTable      *ebpf.Map `ebpf:"sk_table"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -205,6 +210,7 @@ func (m *bpfMaps) Close() error {
 		m.Flows0,
 		m.Flows1,
 		m.SkOwner,
+		m.SkTable,
 	)
 }
 
@@ -215,6 +221,7 @@ type bpfVariables struct {
 	Generation    *ebpf.Variable `ebpf:"generation"`
 	HaveFilter    *ebpf.Variable `ebpf:"have_filter"`
 	HaveSkStorage *ebpf.Variable `ebpf:"have_sk_storage"`
+	HaveSkTable   *ebpf.Variable `ebpf:"have_sk_table"`
 	MomentJiffies *ebpf.Variable `ebpf:"moment_jiffies"`
 	MomentNs      *ebpf.Variable `ebpf:"moment_ns"`
 }

@@ -55,15 +55,16 @@ func New(cfg Config) (*Sensor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the flow object: %w", err)
 	}
-	s := &Sensor{hooks: hook.Choose(spec, []string{"netif_receive_skb", "net_dev_start_xmit", "net_dev_xmit"}, cfg.Raw)}
-	if err := prepare(spec, cfg); err != nil {
-		return nil, err
+	if cfg.Types == nil {
+		cfg.Types = btf.NewCache()
 	}
 	opts := ebpf.CollectionOptions{Cache: cfg.Types}
-	if cfg.Owners != nil {
-		opts.MapReplacements = map[string]*ebpf.Map{"sk_owner": cfg.Owners}
+	if err := hook.UseOwners(spec, cfg.Owners, &opts); err != nil {
+		return nil, err
 	}
-	if s.coll, err = ebpf.NewCollectionWithOptions(spec, opts); err != nil {
+	s := &Sensor{}
+	s.hooks, s.coll, err = hook.Load(spec, []string{"netif_receive_skb", "net_dev_start_xmit", "net_dev_xmit"}, cfg.Raw, opts, func(spec *ebpf.CollectionSpec) error { return prepare(spec, cfg) })
+	if err != nil {
 		return nil, fmt.Errorf("load the flow sensor: %w", err)
 	}
 	m := s.coll.Maps
@@ -92,11 +93,11 @@ func prepare(spec *ebpf.CollectionSpec, cfg Config) error {
 		spec.Maps["flows_0"].MaxEntries = cfg.MaxFlows
 		spec.Maps["flows_1"].MaxEntries = cfg.MaxFlows
 	}
-	if err := hook.SetVariable(spec, "have_sk_storage", cfg.Owners != nil); err != nil {
-		return err
-	}
 	return hook.InstallFilter(spec, cfg.Filter)
 }
+
+// Lacks says what this kernel cannot tell of flows, each with what it costs.
+func (s *Sensor) Lacks() []string { return s.hooks.Lacks() }
 
 // Attach starts counting.
 func (s *Sensor) Attach() error { return s.hooks.Attach(s.coll) }

@@ -52,6 +52,7 @@ const (
 	bpfMapErrors          = "errors"
 	bpfMapProcesses       = "processes"
 	bpfMapSkOwner         = "sk_owner"
+	bpfMapSkTable         = "sk_table"
 	bpfProgOpenSockets    = "open_sockets"
 	bpfProgPostBind4      = "post_bind4"
 	bpfProgPostBind6      = "post_bind6"
@@ -60,6 +61,7 @@ const (
 	bpfProgSockSendLength = "sock_send_length"
 	bpfVarGeneration      = "generation"
 	bpfVarHaveSkStorage   = "have_sk_storage"
+	bpfVarHaveSkTable     = "have_sk_table"
 	bpfVarMomentJiffies   = "moment_jiffies"
 	bpfVarMomentNs        = "moment_ns"
 )
@@ -122,6 +124,7 @@ type bpfMapSpecs struct {
 	Errors    *ebpf.MapSpec `ebpf:"errors"`
 	Processes *ebpf.MapSpec `ebpf:"processes"`
 	SkOwner   *ebpf.MapSpec `ebpf:"sk_owner"`
+	SkTable   *ebpf.MapSpec `ebpf:"sk_table"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -130,6 +133,7 @@ type bpfMapSpecs struct {
 type bpfVariableSpecs struct {
 	Generation    *ebpf.VariableSpec `ebpf:"generation"`
 	HaveSkStorage *ebpf.VariableSpec `ebpf:"have_sk_storage"`
+	HaveSkTable   *ebpf.VariableSpec `ebpf:"have_sk_table"`
 	MomentJiffies *ebpf.VariableSpec `ebpf:"moment_jiffies"`
 	MomentNs      *ebpf.VariableSpec `ebpf:"moment_ns"`
 }
@@ -158,6 +162,7 @@ type bpfMaps struct {
 	Errors    *ebpf.Map `ebpf:"errors"`
 	Processes *ebpf.Map `ebpf:"processes"`
 	SkOwner   *ebpf.Map `ebpf:"sk_owner"`
+	SkTable   *ebpf.Map `ebpf:"sk_table"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -166,6 +171,7 @@ func (m *bpfMaps) Close() error {
 		m.Errors,
 		m.Processes,
 		m.SkOwner,
+		m.SkTable,
 	)
 }
 
@@ -175,6 +181,7 @@ func (m *bpfMaps) Close() error {
 type bpfVariables struct {
 	Generation    *ebpf.Variable `ebpf:"generation"`
 	HaveSkStorage *ebpf.Variable `ebpf:"have_sk_storage"`
+	HaveSkTable   *ebpf.Variable `ebpf:"have_sk_table"`
 	MomentJiffies *ebpf.Variable `ebpf:"moment_jiffies"`
 	MomentNs      *ebpf.Variable `ebpf:"moment_ns"`
 }
