@@ -16,6 +16,16 @@
 #define AF_INET6 10
 #define AF_PACKET 17
 #define TCP_LISTEN 10
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#define SOCKFS_MAGIC 0x534f434b
+
+/*
+ * Which sockets sk_table may hold: those whose end something watches. Set by Go
+ * once it does, so that no owner is found for who got the address after them.
+ */
+volatile bool table_inet = false;
+volatile bool table_packet = false;
 
 /*
  * Processes that own sockets. key: process; value: who it is; the oldest go
@@ -39,7 +49,8 @@ struct {
 	__type(value, struct owner);
 } bound SEC(".maps");
 
-static __always_inline int sent(struct sock *sk);
+static __noinline int used(struct sock *sk);
+static __always_inline int forget(__u64 address);
 
 SEC("cgroup/sock_create")
 int sock_create(struct bpf_sock *ctx);
@@ -50,17 +61,81 @@ int post_bind4(struct bpf_sock *ctx);
 SEC("cgroup/post_bind6")
 int post_bind6(struct bpf_sock *ctx);
 
+/* Who uses a socket: after it was used, by tracepoints that 6.3 has … */
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(sock_send_length, struct sock *sk)
 {
-	return sent(sk);
+	return used(sk);
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(sock_recv_length, struct sock *sk)
 {
-	return sent(sk);
+	return used(sk);
 }
+
+/*
+ * … or before, where functions can be watched. Not fexit: these sleep, and
+ * kernels without e21aa341785c (5.12) crash if it is taken off meanwhile.
+ */
+SEC("fentry/inet_sendmsg")
+int BPF_PROG(inet_sendmsg, struct socket *sock)
+{
+	return used(sock->sk);
+}
+
+SEC("fentry/inet6_sendmsg")
+int BPF_PROG(inet6_sendmsg, struct socket *sock)
+{
+	return used(sock->sk);
+}
+
+SEC("fentry/packet_sendmsg")
+int BPF_PROG(packet_sendmsg, struct socket *sock)
+{
+	return used(sock->sk);
+}
+
+SEC("fentry/inet_recvmsg")
+int BPF_PROG(inet_recvmsg, struct socket *sock)
+{
+	return used(sock->sk);
+}
+
+SEC("fentry/inet6_recvmsg")
+int BPF_PROG(inet6_recvmsg, struct socket *sock)
+{
+	return used(sock->sk);
+}
+
+SEC("fentry/packet_recvmsg")
+int BPF_PROG(packet_recvmsg, struct socket *sock)
+{
+	return used(sock->sk);
+}
+
+/* The end of a socket in sk_table: where its memory is freed … */
+SEC("fentry/inet_sock_destruct")
+int BPF_PROG(inet_sock_destruct, struct sock *sk)
+{
+	return forget((__u64)sk);
+}
+
+SEC("fentry/packet_sock_destruct")
+int BPF_PROG(packet_sock_destruct, struct sock *sk)
+{
+	return forget((__u64)sk);
+}
+
+/* … or where its protocol is done with it, before its last packets are. */
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tcp_destroy_sock, struct sock *sk)
+{
+	return forget((__u64)sk);
+}
+
+SEC("cgroup/sock_release")
+int sock_release(struct bpf_sock *ctx);
 
 SEC("iter/task_file")
 int open_sockets(struct bpf_iter__task_file *ctx);
@@ -91,16 +166,70 @@ static __always_inline void owner_of_task(struct task_struct *task, struct owner
 	owner->netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
 }
 
+static __always_inline int forget(__u64 address)
+{
+	/* Most were never kept: the kernel's own, and children nobody used. */
+	bpf_map_delete_elem(&sk_table, &address);
+	return 0;
+}
+
+/* The owner that sk_table has for a socket, self if it had none; NULL if full. */
+static __always_inline struct owner *table_owner(__u64 address, const struct owner *self)
+{
+	struct owner *owner = bpf_map_lookup_elem(&sk_table, &address);
+
+	if (owner)
+		return owner;
+	bpf_map_update_elem(&sk_table, &address, self, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&sk_table, &address);
+}
+
+/*
+ * The socket's address: the context of these programs is the socket itself,
+ * but the verifier lets nobody use it as a number, unless it was stored.
+ */
+static __always_inline __u64 address_of(struct bpf_sock *ctx)
+{
+	struct bpf_sock *volatile stored = ctx;
+	__u64 address = 0;
+
+	bpf_probe_read_kernel(&address, sizeof(address), (const void *)&stored);
+	return address;
+}
+
+/* Whether a socket is one of those that have owners here. */
+static __always_inline bool is_kept(__u16 family)
+{
+	if (family == AF_INET || family == AF_INET6)
+		return have_sk_storage || table_inet;
+	return family == AF_PACKET && (have_sk_storage || table_packet);
+}
+
 int sock_create(struct bpf_sock *ctx)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct owner *owner, self = {};
+	struct owner self = {};
+	__u64 address;
+	bool kept;
 
 	owner_of_task(task, &self);
-	owner = bpf_sk_storage_get(&sk_owner, ctx, &self, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!owner)
+	if (have_sk_storage) {
+		kept = bpf_sk_storage_get(&sk_owner, ctx, &self, BPF_SK_STORAGE_GET_F_CREATE);
+	} else {
+		address = address_of(ctx);
+		kept = !table_inet || !bpf_map_update_elem(&sk_table, &address, &self, BPF_ANY);
+	}
+	if (!kept)
 		count_error(SITE_OWNER_CREATE, 1);
 	keep_process(task, &self);
+	return 1;
+}
+
+int sock_release(struct bpf_sock *ctx)
+{
+	/* A closed connection has packets to send, and its own end. */
+	if (ctx->protocol != IPPROTO_TCP)
+		forget(address_of(ctx));
 	return 1;
 }
 
@@ -114,68 +243,82 @@ static __always_inline void keep_bound(const struct bound_key *key, const struct
  * The owner of a socket that the current process binds: itself, if the socket
  * was made by the kernel on its behalf, as MPTCP's subflows are.
  */
-static __always_inline struct owner *owner_of_bound(struct bpf_sock *ctx)
+static __always_inline void owner_of_bound(struct bpf_sock *ctx, struct owner *owner)
 {
-	struct owner *owner = bpf_sk_storage_get(&sk_owner, ctx, NULL, 0);
-	struct owner self = {};
+	struct owner *kept;
 
-	if (owner)
-		return owner;
-	owner_of_task((void *)bpf_get_current_task(), &self);
-	owner = bpf_sk_storage_get(&sk_owner, ctx, &self, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!owner)
+	owner_of_task((void *)bpf_get_current_task(), owner);
+	if (have_sk_storage)
+		kept = bpf_sk_storage_get(&sk_owner, ctx, owner, BPF_SK_STORAGE_GET_F_CREATE);
+	else if (table_inet)
+		kept = table_owner(address_of(ctx), owner);
+	else
+		return;
+	if (kept)
+		*owner = *kept;
+	else
 		count_error(SITE_OWNER_CREATE, 1);
-	return owner;
 }
 
 int post_bind4(struct bpf_sock *ctx)
 {
-	struct owner *owner = owner_of_bound(ctx);
 	struct bound_key key = {};
+	struct owner owner = {};
 	__u32 addr = ctx->src_ip4;
 
-	if (!owner)
-		return 1;
+	owner_of_bound(ctx, &owner);
 	if (addr)
 		map_v4(key.addr, addr);
-	key.netns = owner->netns;
+	key.netns = owner.netns;
 	key.port = ctx->src_port;
 	key.proto = ctx->protocol;
-	keep_bound(&key, owner);
+	keep_bound(&key, &owner);
 	return 1;
 }
 
 int post_bind6(struct bpf_sock *ctx)
 {
-	struct owner *owner = owner_of_bound(ctx);
 	struct bound_key key = {};
+	struct owner owner = {};
 
-	if (!owner)
-		return 1;
+	owner_of_bound(ctx, &owner);
 	((__u32 *)key.addr)[0] = ctx->src_ip6[0];
 	((__u32 *)key.addr)[1] = ctx->src_ip6[1];
 	((__u32 *)key.addr)[2] = ctx->src_ip6[2];
 	((__u32 *)key.addr)[3] = ctx->src_ip6[3];
-	key.netns = owner->netns;
+	key.netns = owner.netns;
 	key.port = ctx->src_port;
 	key.proto = ctx->protocol;
-	keep_bound(&key, owner);
+	keep_bound(&key, &owner);
 	return 1;
+}
+
+/* The owner of a socket, self if it had none; NULL if it could not be kept. */
+static __always_inline struct owner *owner_or(struct sock *sk, struct owner *self)
+{
+	struct owner *owner;
+
+	if (have_sk_storage)
+		owner = bpf_sk_storage_get(&sk_owner, sk, self, BPF_SK_STORAGE_GET_F_CREATE);
+	else
+		owner = table_owner((__u64)sk, self);
+	if (!owner)
+		count_error(SITE_OWNER_CREATE, 1);
+	return owner;
 }
 
 /*
  * A socket that was accepted or inherited has the owner of the one that made
  * it; who sends or receives on it knows better.
  */
-static __always_inline int sent(struct sock *sk)
+static __noinline int used(struct sock *sk)
 {
-	__u16 family = sk->__sk_common.skc_family;
 	struct task_struct *task;
 	struct owner *owner, self = {};
 
-	if (family != AF_INET && family != AF_INET6 && family != AF_PACKET)
+	if (!sk || !is_kept(sk->__sk_common.skc_family))
 		return 0;
-	owner = bpf_sk_storage_get(&sk_owner, sk, NULL, 0);
+	owner = owner_of(sk);
 	if (owner && owner->pid == bpf_get_current_pid_tgid() >> 32)
 		return 0;
 	task = (void *)bpf_get_current_task();
@@ -184,8 +327,8 @@ static __always_inline int sent(struct sock *sk)
 	keep_process(task, &self);
 	if (owner)
 		*owner = self;
-	else if (!bpf_sk_storage_get(&sk_owner, sk, &self, BPF_SK_STORAGE_GET_F_CREATE))
-		count_error(SITE_OWNER_CREATE, 1);
+	else
+		owner_or(sk, &self);
 	return 0;
 }
 
@@ -195,24 +338,45 @@ static __always_inline bool is_mapped(const __u8 *addr)
 }
 
 /* Where a socket is and with whom it talks, local side first. */
-static __always_inline void tuple_of(const struct sock *sk, struct tuple *t)
+static __always_inline void tuple_of(const struct sock *sk, __u16 family, struct tuple *t)
 {
-	t->proto = sk->sk_protocol;
-	t->sport = sk->__sk_common.skc_num;
-	t->dport = be16(sk->__sk_common.skc_dport);
-	t->flags = sk->__sk_common.skc_state;
-	if (sk->__sk_common.skc_family == AF_INET) {
+	__u32 saddr, daddr;
+
+	t->proto = BPF_CORE_READ(sk, sk_protocol);
+	t->sport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	t->dport = be16(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	t->flags = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (family == AF_INET) {
+		saddr = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+		daddr = BPF_CORE_READ(sk, __sk_common.skc_daddr);
 		t->eth_proto = ETH_P_IP;
-		if (sk->__sk_common.skc_rcv_saddr)
-			map_v4(t->saddr, sk->__sk_common.skc_rcv_saddr);
-		if (sk->__sk_common.skc_daddr)
-			map_v4(t->daddr, sk->__sk_common.skc_daddr);
+		if (saddr)
+			map_v4(t->saddr, saddr);
+		if (daddr)
+			map_v4(t->daddr, daddr);
 		return;
 	}
 	BPF_CORE_READ_INTO(&t->saddr, sk, __sk_common.skc_v6_rcv_saddr);
 	BPF_CORE_READ_INTO(&t->daddr, sk, __sk_common.skc_v6_daddr);
 	/* An IPv6 socket may talk IPv4, and its packets then are IPv4. */
 	t->eth_proto = is_mapped(t->saddr) || is_mapped(t->daddr) ? ETH_P_IP : ETH_P_IPV6;
+}
+
+/* The socket of a file, or NULL. */
+static __always_inline struct sock *sock_of(struct file *file)
+{
+	struct socket *sock;
+
+	if (have_sk_storage) {
+		sock = bpf_sock_from_file(file);
+		return sock ? sock->sk : NULL;
+	}
+	/* Before 5.11, where sk_table takes any address. */
+	if ((file->f_inode->i_mode & S_IFMT) != S_IFSOCK ||
+	    file->f_inode->i_sb->s_magic != SOCKFS_MAGIC)
+		return NULL;
+	sock = file->private_data;
+	return sock ? BPF_CORE_READ(sock, sk) : NULL;
 }
 
 /* Every socket that some process has open: those older than netfate too. */
@@ -222,36 +386,34 @@ int open_sockets(struct bpf_iter__task_file *ctx)
 	struct open_socket row = {};
 	struct bound_key key = {};
 	struct file *file = ctx->file;
-	struct socket *sock;
 	struct owner *owner;
 	struct sock *sk;
 	__u16 family;
 
 	if (!task || !file)
 		return 0;
-	sock = bpf_sock_from_file(file);
-	if (!sock)
-		return 0;
-	sk = sock->sk;
+	sk = sock_of(file);
 	if (!sk)
 		return 0;
-	family = sk->__sk_common.skc_family;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if (family != AF_INET && family != AF_INET6 && family != AF_PACKET)
 		return 0;
 	owner_of_task(task, &row.owner);
-	row.owner.netns = sk->__sk_common.skc_net.net->ns.inum;
-	owner = bpf_sk_storage_get(&sk_owner, sk, &row.owner, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!owner) {
-		count_error(SITE_OWNER_CREATE, 1);
-		return 0;
-	}
-	if (owner->pid == row.owner.pid)
+	row.owner.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	if (is_kept(family)) {
+		owner = owner_or(sk, &row.owner);
+		if (!owner)
+			return 0;
+		if (owner->pid == row.owner.pid)
+			keep_process(task, &row.owner);
+		else
+			row.owner = *owner; /* its user is known better than its holders */
+	} else {
 		keep_process(task, &row.owner);
-	else
-		row.owner = *owner; /* its user is known better than its holders */
+	}
 	if (family == AF_PACKET)
 		return 0;
-	tuple_of(sk, &row.tuple);
+	tuple_of(sk, family, &row.tuple);
 	__builtin_memcpy(key.addr, row.tuple.saddr, ADDR_LEN);
 	key.netns = row.owner.netns;
 	key.port = row.tuple.sport;

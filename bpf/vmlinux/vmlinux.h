@@ -149,6 +149,25 @@ struct socket {
 	struct sock *sk;
 };
 
+struct inode;
+
+struct file {
+	void *private_data;
+	struct inode *f_inode;
+};
+
+typedef short unsigned int umode_t;
+struct super_block;
+
+struct inode {
+	umode_t i_mode;
+	struct super_block *i_sb;
+};
+
+struct super_block {
+	long unsigned int s_magic;
+};
+
 struct rtable {
 	__u16 rt_type;
 	__u8 rt_is_input;
@@ -242,8 +261,6 @@ struct bpf_iter_meta {
 	u64 seq_num;
 };
 
-struct file;
-
 struct bpf_iter__task_file {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
@@ -272,4 +289,4 @@ struct sk_buff___vlan_present {
 #pragma clang attribute pop
 
 #endif
-/* sha256 of wanted.txt and of the text above: 0597c89d94d68e85d13336a1c4905e29b4ddf209f07504e04f5e3ed01eab97a2 */
+/* sha256 of wanted.txt and of the text above: d09d0f1acd4a63d3d39e05fbee0f6f072d28689f0f2e7cdcf05fdcd362a68e53 */

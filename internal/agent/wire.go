@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,7 +86,7 @@ func Run(ctx context.Context, cfg Config, outputs []Output, ready func(lacks []s
 		})
 	}
 	if err = l.attach(); err == nil {
-		ready(l.owners.Lacks())
+		ready(l.lacks())
 		defer saveMemory()()
 		err = pump(ctx, l, cfg.Interval, queues)
 	}
@@ -222,6 +223,28 @@ func (l *live) attach() error {
 	// would take a CPU from the verifier.
 	l.names.symbols = kernel.LoadSymbols()
 	return nil
+}
+
+// lacks lists what this kernel cannot tell, each with what it costs.
+func (l *live) lacks() []string {
+	lacks := l.owners.Lacks()
+	if l.drops != nil {
+		lacks = append(lacks, l.drops.Lacks()...)
+	}
+	if l.flows != nil {
+		lacks = append(lacks, l.flows.Lacks()...)
+	}
+	return uniq(lacks)
+}
+
+// uniq returns the lines without those that came before.
+func uniq(lines []string) (out []string) {
+	for _, line := range lines {
+		if !slices.Contains(out, line) {
+			out = append(out, line)
+		}
+	}
+	return out
 }
 
 // close frees everything. It may be called on a half-made feed.

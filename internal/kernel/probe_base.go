@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // probeLicense is that of the programs below, which the kernel counts as GPL.
@@ -181,7 +182,23 @@ func (l *lab) rxSK() error {
 	return nil
 }
 
-// skStorage has the verifier check bpf_sk_storage_get on a tracepoint's socket.
+// StoreOnSocket tries whether m, socket storage, takes value for a socket. The
+// kernel may take the map and every program that uses it, and then refuse each
+// socket: 7.2 does on processors without cmpxchg16b (kmalloc_nolock).
+func StoreOnSocket(m *ebpf.Map, value any) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil // then there is no socket to refuse
+	}
+	defer unix.Close(fd)
+	if err := m.Put(uint32(fd), value); err != nil {
+		return fmt.Errorf("store on a socket: %w", err)
+	}
+	return nil
+}
+
+// skStorage has the verifier check bpf_sk_storage_get on a tracepoint's socket,
+// and stores something on one.
 func (l *lab) skStorage() error {
 	m, err := ebpf.NewMap(&ebpf.MapSpec{
 		Type: ebpf.SkStorage, Flags: 1, // BPF_F_NO_PREALLOC, which it insists on
@@ -192,6 +209,9 @@ func (l *lab) skStorage() error {
 		return err
 	}
 	defer m.Close()
+	if err := StoreOnSocket(m, uint64(1)); err != nil {
+		return err
+	}
 	return l.attach(&ebpf.ProgramSpec{
 		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "inet_sock_set_state",
 		Instructions: asm.Instructions{

@@ -48,22 +48,34 @@ type bpfProcessKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapBound           = "bound"
-	bpfMapErrors          = "errors"
-	bpfMapProcesses       = "processes"
-	bpfMapSkOwner         = "sk_owner"
-	bpfMapSkTable         = "sk_table"
-	bpfProgOpenSockets    = "open_sockets"
-	bpfProgPostBind4      = "post_bind4"
-	bpfProgPostBind6      = "post_bind6"
-	bpfProgSockCreate     = "sock_create"
-	bpfProgSockRecvLength = "sock_recv_length"
-	bpfProgSockSendLength = "sock_send_length"
-	bpfVarGeneration      = "generation"
-	bpfVarHaveSkStorage   = "have_sk_storage"
-	bpfVarHaveSkTable     = "have_sk_table"
-	bpfVarMomentJiffies   = "moment_jiffies"
-	bpfVarMomentNs        = "moment_ns"
+	bpfMapBound               = "bound"
+	bpfMapErrors              = "errors"
+	bpfMapProcesses           = "processes"
+	bpfMapSkOwner             = "sk_owner"
+	bpfMapSkTable             = "sk_table"
+	bpfProgInet6Recvmsg       = "inet6_recvmsg"
+	bpfProgInet6Sendmsg       = "inet6_sendmsg"
+	bpfProgInetRecvmsg        = "inet_recvmsg"
+	bpfProgInetSendmsg        = "inet_sendmsg"
+	bpfProgInetSockDestruct   = "inet_sock_destruct"
+	bpfProgOpenSockets        = "open_sockets"
+	bpfProgPacketRecvmsg      = "packet_recvmsg"
+	bpfProgPacketSendmsg      = "packet_sendmsg"
+	bpfProgPacketSockDestruct = "packet_sock_destruct"
+	bpfProgPostBind4          = "post_bind4"
+	bpfProgPostBind6          = "post_bind6"
+	bpfProgSockCreate         = "sock_create"
+	bpfProgSockRecvLength     = "sock_recv_length"
+	bpfProgSockRelease        = "sock_release"
+	bpfProgSockSendLength     = "sock_send_length"
+	bpfProgTcpDestroySock     = "tcp_destroy_sock"
+	bpfVarGeneration          = "generation"
+	bpfVarHaveSkStorage       = "have_sk_storage"
+	bpfVarHaveSkTable         = "have_sk_table"
+	bpfVarMomentJiffies       = "moment_jiffies"
+	bpfVarMomentNs            = "moment_ns"
+	bpfVarTableInet           = "table_inet"
+	bpfVarTablePacket         = "table_packet"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -108,12 +120,22 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
-	OpenSockets    *ebpf.ProgramSpec `ebpf:"open_sockets"`
-	PostBind4      *ebpf.ProgramSpec `ebpf:"post_bind4"`
-	PostBind6      *ebpf.ProgramSpec `ebpf:"post_bind6"`
-	SockCreate     *ebpf.ProgramSpec `ebpf:"sock_create"`
-	SockRecvLength *ebpf.ProgramSpec `ebpf:"sock_recv_length"`
-	SockSendLength *ebpf.ProgramSpec `ebpf:"sock_send_length"`
+	Inet6Recvmsg       *ebpf.ProgramSpec `ebpf:"inet6_recvmsg"`
+	Inet6Sendmsg       *ebpf.ProgramSpec `ebpf:"inet6_sendmsg"`
+	InetRecvmsg        *ebpf.ProgramSpec `ebpf:"inet_recvmsg"`
+	InetSendmsg        *ebpf.ProgramSpec `ebpf:"inet_sendmsg"`
+	InetSockDestruct   *ebpf.ProgramSpec `ebpf:"inet_sock_destruct"`
+	OpenSockets        *ebpf.ProgramSpec `ebpf:"open_sockets"`
+	PacketRecvmsg      *ebpf.ProgramSpec `ebpf:"packet_recvmsg"`
+	PacketSendmsg      *ebpf.ProgramSpec `ebpf:"packet_sendmsg"`
+	PacketSockDestruct *ebpf.ProgramSpec `ebpf:"packet_sock_destruct"`
+	PostBind4          *ebpf.ProgramSpec `ebpf:"post_bind4"`
+	PostBind6          *ebpf.ProgramSpec `ebpf:"post_bind6"`
+	SockCreate         *ebpf.ProgramSpec `ebpf:"sock_create"`
+	SockRecvLength     *ebpf.ProgramSpec `ebpf:"sock_recv_length"`
+	SockRelease        *ebpf.ProgramSpec `ebpf:"sock_release"`
+	SockSendLength     *ebpf.ProgramSpec `ebpf:"sock_send_length"`
+	TcpDestroySock     *ebpf.ProgramSpec `ebpf:"tcp_destroy_sock"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -136,6 +158,8 @@ type bpfVariableSpecs struct {
 	HaveSkTable   *ebpf.VariableSpec `ebpf:"have_sk_table"`
 	MomentJiffies *ebpf.VariableSpec `ebpf:"moment_jiffies"`
 	MomentNs      *ebpf.VariableSpec `ebpf:"moment_ns"`
+	TableInet     *ebpf.VariableSpec `ebpf:"table_inet"`
+	TablePacket   *ebpf.VariableSpec `ebpf:"table_packet"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -184,28 +208,50 @@ type bpfVariables struct {
 	HaveSkTable   *ebpf.Variable `ebpf:"have_sk_table"`
 	MomentJiffies *ebpf.Variable `ebpf:"moment_jiffies"`
 	MomentNs      *ebpf.Variable `ebpf:"moment_ns"`
+	TableInet     *ebpf.Variable `ebpf:"table_inet"`
+	TablePacket   *ebpf.Variable `ebpf:"table_packet"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
-	OpenSockets    *ebpf.Program `ebpf:"open_sockets"`
-	PostBind4      *ebpf.Program `ebpf:"post_bind4"`
-	PostBind6      *ebpf.Program `ebpf:"post_bind6"`
-	SockCreate     *ebpf.Program `ebpf:"sock_create"`
-	SockRecvLength *ebpf.Program `ebpf:"sock_recv_length"`
-	SockSendLength *ebpf.Program `ebpf:"sock_send_length"`
+	Inet6Recvmsg       *ebpf.Program `ebpf:"inet6_recvmsg"`
+	Inet6Sendmsg       *ebpf.Program `ebpf:"inet6_sendmsg"`
+	InetRecvmsg        *ebpf.Program `ebpf:"inet_recvmsg"`
+	InetSendmsg        *ebpf.Program `ebpf:"inet_sendmsg"`
+	InetSockDestruct   *ebpf.Program `ebpf:"inet_sock_destruct"`
+	OpenSockets        *ebpf.Program `ebpf:"open_sockets"`
+	PacketRecvmsg      *ebpf.Program `ebpf:"packet_recvmsg"`
+	PacketSendmsg      *ebpf.Program `ebpf:"packet_sendmsg"`
+	PacketSockDestruct *ebpf.Program `ebpf:"packet_sock_destruct"`
+	PostBind4          *ebpf.Program `ebpf:"post_bind4"`
+	PostBind6          *ebpf.Program `ebpf:"post_bind6"`
+	SockCreate         *ebpf.Program `ebpf:"sock_create"`
+	SockRecvLength     *ebpf.Program `ebpf:"sock_recv_length"`
+	SockRelease        *ebpf.Program `ebpf:"sock_release"`
+	SockSendLength     *ebpf.Program `ebpf:"sock_send_length"`
+	TcpDestroySock     *ebpf.Program `ebpf:"tcp_destroy_sock"`
 }
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
+		p.Inet6Recvmsg,
+		p.Inet6Sendmsg,
+		p.InetRecvmsg,
+		p.InetSendmsg,
+		p.InetSockDestruct,
 		p.OpenSockets,
+		p.PacketRecvmsg,
+		p.PacketSendmsg,
+		p.PacketSockDestruct,
 		p.PostBind4,
 		p.PostBind6,
 		p.SockCreate,
 		p.SockRecvLength,
+		p.SockRelease,
 		p.SockSendLength,
+		p.TcpDestroySock,
 	)
 }
 

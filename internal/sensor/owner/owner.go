@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/netfate/netfate/internal/counting"
 	"github.com/netfate/netfate/internal/decode"
+	"github.com/netfate/netfate/internal/hook"
 	"github.com/netfate/netfate/internal/kernel"
 )
 
@@ -32,29 +35,40 @@ type Config struct {
 	// Types are the kernel's types, if they are decoded already; nil decodes
 	// them anew.
 	Types *btf.Cache
+	// Without lists capabilities, by the names that doctor has for them, to do
+	// without as if this kernel lacked them: sk_storage, sock_length, fentry,
+	// cgroup_sock and iter_task_file.
+	Without []string
+	// MaxSockets bounds the sockets whose owners are kept where there is no
+	// socket storage, 0 for 65,536: some 6 MB of the kernel's memory. More are
+	// counted as lost, and have owners by address only.
+	MaxSockets uint32
 }
+
+// maxSockets is the default of Config.MaxSockets.
+const maxSockets = 1 << 16
 
 // Sensor tells owners. Its methods belong to one goroutine.
 type Sensor struct {
 	cfg    Config
-	coll   *ebpf.Collection
+	spec   *ebpf.CollectionSpec // with the constants set; programs are loaded from copies
+	coll   *ebpf.Collection     // all maps, and the programs without which there is no sensor
+	table  bool                 // owners are in sk_table, since tracing programs can't use socket storage
+	noSK   bool                 // owners of sockets are not kept at all
+	ends   []*end
 	links  []link.Link
 	iter   *link.Iter
 	errors *counting.Errors
 	lacks  []string
-	noSK   bool // tracing programs cannot use socket storage here
 }
 
-// The programs, by what they hang on.
+// The programs that every way needs, by what they hang on.
 const (
 	sockCreate  = "sock_create"
 	postBind4   = "post_bind4"
 	postBind6   = "post_bind6"
 	openSockets = "open_sockets"
 )
-
-// users are the tracepoints that tell who uses a socket: 6.3 has them.
-func users() []string { return []string{"sock_send_length", "sock_recv_length"} }
 
 // New loads the programs. Nothing is attached yet. What this kernel cannot load
 // is left out and listed by Lacks.
@@ -66,87 +80,119 @@ func New(cfg Config) (*Sensor, error) {
 	if cfg.Types == nil {
 		cfg.Types = btf.NewCache()
 	}
-	s := &Sensor{cfg: cfg}
-	if err := s.leaveOut(spec); err != nil {
-		return nil, err
+	if cfg.MaxSockets == 0 {
+		cfg.MaxSockets = maxSockets
 	}
+	s := &Sensor{cfg: cfg}
 	if err := s.load(spec); err != nil {
 		return nil, fmt.Errorf("load the owner sensor: %w", err)
 	}
-	var progs []*ebpf.Program
-	for _, name := range users() {
-		if p := s.coll.Programs[name]; p != nil {
-			progs = append(progs, p)
-		}
-	}
-	s.errors = counting.NewErrors("owner", s.coll.Maps["errors"], progs)
+	s.loadEnds()
+	s.watchErrors()
 	return s, nil
 }
 
-// leaveOut removes programs whose tracepoints this kernel does not have.
-func (s *Sensor) leaveOut(spec *ebpf.CollectionSpec) error {
-	host, err := s.cfg.Types.Kernel()
-	if err != nil {
-		return fmt.Errorf("read the kernel's types: %w", err)
+func (s *Sensor) without(capability string) bool { return slices.Contains(s.cfg.Without, capability) }
+
+// load makes the maps and loads the programs that every way needs: with socket
+// storage, or where tracing programs cannot use it (before 5.11) with a table;
+// with the iterator, or without.
+func (s *Sensor) load(spec *ebpf.CollectionSpec) error {
+	base := []string{sockCreate, postBind4, postBind6}
+	all := append(slices.Clone(base), openSockets)
+	if s.without("iter_task_file") {
+		all = base
 	}
-	for _, name := range users() {
-		if !kernel.HasTracepoint(host, name) {
-			delete(spec.Programs, name)
-			s.lacks = append(s.lacks, "no tracepoint "+name+" (6.3 has it): "+
-				"a socket that a worker inherited stays its maker's")
+	tries := []struct {
+		table    bool
+		programs []string
+	}{{false, all}, {true, all}, {true, base}}
+	if s.without("sk_storage") {
+		tries = tries[1:]
+	}
+	var first error
+	for _, try := range tries {
+		ready := spec.Copy()
+		if err := s.fit(ready, try.table); err != nil {
+			return err
+		}
+		coll, err := ebpf.NewCollectionWithOptions(only(ready, try.programs), ebpf.CollectionOptions{Cache: s.cfg.Types})
+		if err == nil && !try.table {
+			if err = kernel.StoreOnSocket(coll.Maps["sk_owner"], decode.OwnerRef{}); err != nil {
+				coll.Close()
+			}
+		}
+		if err == nil {
+			s.coll, s.spec, s.table = coll, ready, try.table
+			break
+		}
+		if first == nil {
+			first = err
 		}
 	}
+	if s.coll == nil {
+		return first
+	}
+	if s.coll.Programs[openSockets] == nil {
+		s.lacks = append(s.lacks, "no iterator over open files (5.8 has it): "+
+			"sockets that are older than netfate have no owner until they are used")
+	}
 	return nil
 }
 
-// load loads everything, or where tracing programs cannot use socket storage
-// (before 5.11) those that the others can do without.
-func (s *Sensor) load(spec *ebpf.CollectionSpec) (err error) {
-	reduced := spec.Copy()
-	if s.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: s.cfg.Types}); err == nil {
-		return nil
+// fit sets where owners are kept.
+func (s *Sensor) fit(spec *ebpf.CollectionSpec, table bool) error {
+	if table {
+		spec.Maps["sk_table"].MaxEntries = s.cfg.MaxSockets
 	}
-	for _, name := range append(users(), openSockets) {
-		delete(reduced.Programs, name)
-	}
-	var retry error
-	if s.coll, retry = ebpf.NewCollectionWithOptions(reduced, ebpf.CollectionOptions{Cache: s.cfg.Types}); retry != nil {
-		return err
-	}
-	s.noSK = true
-	s.lacks = append(s.lacks, "tracing programs cannot read socket storage (5.11 can): "+
-		"only sockets that were bound since the start have owners")
-	return nil
+	return errors.Join(hook.SetVariable(spec, "have_sk_storage", !table), hook.SetVariable(spec, "have_sk_table", table))
 }
 
-// Owners is the map from sockets to owners, for the other sensors' programs;
-// nil where they cannot use it.
+// only returns a copy of spec with none but these programs.
+func only(spec *ebpf.CollectionSpec, programs []string) *ebpf.CollectionSpec {
+	spec = spec.Copy()
+	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !slices.Contains(programs, name) })
+	return spec
+}
+
+// loadMore loads a program of the object with the maps that there are.
+func (s *Sensor) loadMore(name string) (*ebpf.Program, error) {
+	coll, err := ebpf.NewCollectionWithOptions(only(s.spec, []string{name}),
+		ebpf.CollectionOptions{Cache: s.cfg.Types, MapReplacements: s.coll.Maps})
+	if err != nil {
+		return nil, err
+	}
+	defer coll.Close()
+	return coll.DetachProgram(name), nil
+}
+
+// Owners is the map from sockets to owners, for the other sensors' programs:
+// socket storage or, where tracing programs cannot use that, a hash by the
+// socket's address; nil where neither can be kept.
 func (s *Sensor) Owners() *ebpf.Map {
-	if s.noSK {
+	switch {
+	case s.noSK:
 		return nil
+	case s.table:
+		return s.coll.Maps["sk_table"]
 	}
 	return s.coll.Maps["sk_owner"]
 }
 
-// Lacks lists what could not be attached, each with what it costs.
+// Lacks lists what could not be loaded or attached, each with what it costs.
 func (s *Sensor) Lacks() []string { return s.lacks }
 
-// Attach starts noting owners. What this kernel cannot attach is left out and
-// listed by Lacks.
+// Attach starts noting owners. What this kernel cannot attach is replaced by
+// what it can, or left out and listed by Lacks.
 func (s *Sensor) Attach() error {
-	s.cfg.Types = nil // nobody needs them any more
-	s.attachCgroup()
-	for _, name := range users() {
-		p := s.coll.Programs[name]
-		if p == nil {
-			continue
-		}
-		l, err := link.AttachTracing(link.TracingOptions{Program: p})
-		if err != nil {
-			return fmt.Errorf("attach %s: %w", name, err)
-		}
-		s.links = append(s.links, l)
+	if s.cfg.Types == nil {
+		s.cfg.Types = btf.NewCache()
 	}
+	if err := s.attachEnds(); err != nil {
+		return err
+	}
+	s.attachCgroup()
+	s.cfg.Types = nil // nobody needs them any more
 	if s.coll.Programs[openSockets] == nil {
 		return nil
 	}
@@ -159,26 +205,26 @@ func (s *Sensor) Attach() error {
 }
 
 func (s *Sensor) attachCgroup() {
-	if s.cfg.CgroupRoot == "" {
+	if s.cfg.CgroupRoot == "" || s.without("cgroup_sock") {
 		s.lacks = append(s.lacks, "no cgroup2 hierarchy is mounted: sockets have no owner before they first send or receive")
 		return
 	}
-	hooks := []struct {
-		name string
-		at   ebpf.AttachType
-	}{
-		{sockCreate, ebpf.AttachCGroupInetSockCreate},
-		{postBind4, ebpf.AttachCGroupInet4PostBind},
-		{postBind6, ebpf.AttachCGroupInet6PostBind},
-	}
-	for _, h := range hooks {
-		l, err := link.AttachCgroup(link.CgroupOptions{Path: s.cfg.CgroupRoot, Attach: h.at, Program: s.coll.Programs[h.name]})
+	for _, name := range []string{sockCreate, postBind4, postBind6} {
+		l, err := s.attach(name, s.coll.Programs[name])
 		if err != nil {
-			s.lacks = append(s.lacks, fmt.Sprintf("attach %s at %s: %v", h.name, s.cfg.CgroupRoot, err))
+			s.lacks = append(s.lacks, fmt.Sprintf("attach %s at %s: %v", name, s.cfg.CgroupRoot, err))
 			continue
 		}
 		s.links = append(s.links, l)
 	}
+}
+
+// attach attaches a program where its section says.
+func (s *Sensor) attach(name string, p *ebpf.Program) (link.Link, error) {
+	if spec := s.spec.Programs[name]; spec.Type == ebpf.CGroupSock {
+		return link.AttachCgroup(link.CgroupOptions{Path: s.cfg.CgroupRoot, Attach: spec.AttachType, Program: p})
+	}
+	return link.AttachTracing(link.TracingOptions{Program: p})
 }
 
 // Scan visits every internet socket that some process has open and gives an
@@ -255,6 +301,9 @@ func (s *Sensor) Detach() error {
 // Close detaches and frees everything.
 func (s *Sensor) Close() error {
 	err := s.Detach()
+	for _, e := range s.ends {
+		e.close()
+	}
 	s.coll.Close()
 	return err
 }
