@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // Slots and Hooks are the shape of the per-CPU caches in bpf/lib/maps.h.
@@ -45,6 +46,7 @@ type Table[K any, V Count] struct {
 	zero   []byte
 	keys   []K
 	values []V
+	single bool // the kernel has no batch operations for these maps
 }
 
 type slot[K, V any] struct {
@@ -136,9 +138,10 @@ func (t *Table[K, V]) drainCache(gen uint32, visit func(*K, *V)) error {
 	return nil
 }
 
+// drainTable visits and deletes all there is in m, which nobody else uses.
 func (t *Table[K, V]) drainTable(m *ebpf.Map, visit func(*K, *V)) error {
 	var cursor ebpf.MapBatchCursor
-	for {
+	for !t.single {
 		n, err := m.BatchLookupAndDelete(&cursor, t.keys, t.values, nil)
 		for i := range n {
 			visit(&t.keys[i], &t.values[i])
@@ -146,10 +149,44 @@ func (t *Table[K, V]) drainTable(m *ebpf.Map, visit func(*K, *V)) error {
 		switch {
 		case errors.Is(err, ebpf.ErrKeyNotExist):
 			return nil
+		case err != nil && NoBatches(err):
+			t.single = true // what there is, is still there
 		case err != nil:
 			return fmt.Errorf("read %v: %w", m, err)
 		}
 	}
+	return t.drainSingly(m, visit)
+}
+
+// drainSingly is drainTable in three system calls an entry. The next key is
+// asked for before this one is gone, or the kernel would begin anew each time.
+func (t *Table[K, V]) drainSingly(m *ebpf.Map, visit func(*K, *V)) error {
+	key, next, value := &t.keys[0], &t.keys[1], &t.values[0]
+	err := m.NextKey(nil, memory(key))
+	for err == nil {
+		more := m.NextKey(memory(key), memory(next))
+		if err := errors.Join(m.Lookup(memory(key), memory(value)), m.Delete(memory(key))); err != nil {
+			return fmt.Errorf("read %v entry by entry: %w", m, err)
+		}
+		visit(key, value)
+		key, next, err = next, key, more
+	}
+	if !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("read %v entry by entry: %w", m, err)
+	}
+	return nil
+}
+
+// memory is a key or a value as the kernel reads and writes it.
+func memory[T any](p *T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(p)), unsafe.Sizeof(*p))
+}
+
+// NoBatches reports whether an error of a batch operation says that the kernel
+// has none for the map. They came for hashes with 5.6, and vendors leave them
+// out.
+func NoBatches(err error) bool {
+	return errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
 // grace waits for programs that run to finish. The kernel has no call for

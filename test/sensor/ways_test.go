@@ -40,7 +40,7 @@ func ownerWays() []ownerWay {
 		{"storage, nothing", []string{"fentry", "sock_length"}, []string{"sk_storage"}, false, false, false},
 		{"table, functions", []string{"sk_storage", "sock_length"}, []string{"fentry"}, true, true, true},
 		{"table, tracepoints", []string{"sk_storage", "fentry"}, []string{"sock_length"}, true, false, false},
-		{"table, nothing", []string{"sk_storage", "fentry", "sock_length"}, nil, false, false, false},
+		{"table, nothing", []string{"sk_storage", "fentry", "sock_length", "map_batch"}, nil, false, false, false},
 	}
 }
 

@@ -37,7 +37,7 @@ type Config struct {
 	Types *btf.Cache
 	// Without lists capabilities, by the names that doctor has for them, to do
 	// without as if this kernel lacked them: sk_storage, sock_length, fentry,
-	// cgroup_sock and iter_task_file.
+	// cgroup_sock, iter_task_file and map_batch.
 	Without []string
 	// MaxSockets bounds the sockets whose owners are kept where there is no
 	// socket storage, 0 for 65,536: some 6 MB of the kernel's memory. More are
@@ -60,6 +60,7 @@ type Sensor struct {
 	iter   *link.Iter
 	errors *counting.Errors
 	lacks  []string
+	single bool // maps are read entry by entry, since the kernel has no batches
 }
 
 // The programs that every way needs, by what they hang on.
@@ -83,7 +84,7 @@ func New(cfg Config) (*Sensor, error) {
 	if cfg.MaxSockets == 0 {
 		cfg.MaxSockets = maxSockets
 	}
-	s := &Sensor{cfg: cfg}
+	s := &Sensor{cfg: cfg, single: slices.Contains(cfg.Without, "map_batch")}
 	if err := s.load(spec); err != nil {
 		return nil, fmt.Errorf("load the owner sensor: %w", err)
 	}
@@ -265,20 +266,32 @@ const boundBatch = 1024
 // Bound visits every local address that is known to be bound, and who bound it.
 // Some may come twice while others are being bound.
 func (s *Sensor) Bound(visit func(decode.BoundKey, decode.OwnerRef)) error {
+	m := s.coll.Maps["bound"]
 	keys, owners := make([]decode.BoundKey, boundBatch), make([]decode.OwnerRef, boundBatch)
 	var cursor ebpf.MapBatchCursor
-	for {
-		n, err := s.coll.Maps["bound"].BatchLookup(&cursor, keys, owners, nil)
+	for !s.single {
+		n, err := m.BatchLookup(&cursor, keys, owners, nil)
 		for i := range n {
 			visit(keys[i], owners[i])
 		}
 		switch {
 		case errors.Is(err, ebpf.ErrKeyNotExist):
 			return nil
+		case err != nil && counting.NoBatches(err):
+			s.single = true
 		case err != nil:
 			return fmt.Errorf("read the bound addresses: %w", err)
 		}
 	}
+	all := m.Iterate()
+	for all.Next(&keys[0], &owners[0]) {
+		visit(keys[0], owners[0])
+	}
+	// Those that are unbound meanwhile make it begin anew, and give up at last.
+	if err := all.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return fmt.Errorf("read the bound addresses one by one: %w", err)
+	}
+	return nil
 }
 
 // Losses returns what could not be kept since the last call.
