@@ -35,6 +35,10 @@ func cases() []ruleCase {
 		{"only tests import test code", "a test", one("internal/table/a_test.go", `package table; import "testing"`), ""},
 		{"only tests import test code", "the laboratory itself", one("test/netlab/a.go", `package netlab; import "testing"`), ""},
 
+		{"tests are skipped by test/need", "by itself", one("internal/table/a_test.go", `package table; func f(t *testing.T) { t.Skip("no") }`), "skips by itself"},
+		{"tests are skipped by test/need", "a benchmark", one("internal/table/a_test.go", `package table; func f(b *testing.B) { b.Skipf("no") }`), "skips by itself"},
+		{"tests are skipped by test/need", "by need", one("internal/table/a_test.go", `package table; func f(t *testing.T) { need.Feature{}.Skip(t, nil) }`), ""},
+
 		{"record imports the standard library only", "library", one("internal/record/a.go", `package record; import "golang.org/x/sys/unix"`), "imports golang.org/x/sys/unix"},
 		{"record imports the standard library only", "std", one("internal/record/a.go", `package record; import "encoding/json"`), ""},
 

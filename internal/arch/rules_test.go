@@ -20,6 +20,7 @@ func rules() []rule {
 		{"every package has a place", checkPlaces},
 		{"imports go down", checkLayers},
 		{"only tests import test code", checkTestCode},
+		{"tests are skipped by test/need", checkSkips},
 		{"record imports the standard library only", checkStdOnly},
 		{"cilium/ebpf stays with the sensors", checkEBPF},
 		{"package names say something", checkNames},
@@ -77,6 +78,31 @@ func checkTestCode(t *tree) (found []string) {
 				found = append(found, t.at(spec.Pos(), "imports %s outside of a test", p))
 			}
 		}
+	})
+	return found
+}
+
+// checkSkips holds that a test which skips has its excuse looked at. The kernel's
+// own facts are what test/need stands on, so its tests have to do without.
+func checkSkips(t *tree) (found []string) {
+	t.each(func(s *source) {
+		if s.pkg.dir == "test/need" || s.pkg.dir == "internal/kernel" {
+			return
+		}
+		ast.Inspect(s.ast, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			sel, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || sel.Sel.Name != "Skip" && sel.Sel.Name != "Skipf" && sel.Sel.Name != "SkipNow" {
+				return true
+			}
+			if on, ok := sel.X.(*ast.Ident); ok && (on.Name == "t" || on.Name == "b" || on.Name == "f" || on.Name == "tb") {
+				found = append(found, t.at(call.Pos(), "skips by itself"))
+			}
+			return true
+		})
 	})
 	return found
 }

@@ -246,12 +246,7 @@ type prefix struct {
 // TestDrainWithoutBatches drains a map of a kind for which no kernel has the
 // batch operation, twice: it is found out, and all entries come once.
 func TestDrainWithoutBatches(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("creating a map needs root")
-	}
-	if err := rlimit.RemoveMemlock(); err != nil { // before Linux 5.11
-		t.Fatal(err)
-	}
+	need.Root(t)
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.LPMTrie, KeySize: 8, ValueSize: 8, MaxEntries: 1000, Flags: unix.BPF_F_NO_PREALLOC})
 	if err != nil {
 		t.Fatal(err)

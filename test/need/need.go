@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -34,6 +35,14 @@ func Root(t testing.TB) {
 	}
 }
 
+// Machine skips a test that is of another architecture than this one.
+func Machine(t testing.TB, arch string) {
+	t.Helper()
+	if runtime.GOARCH != arch {
+		t.Skip("needs a machine that is " + arch)
+	}
+}
+
 // Time skips a test that takes long, if the short form is asked for.
 func Time(t testing.TB) {
 	t.Helper()
@@ -47,6 +56,9 @@ type Feature struct {
 	What    string   // tracepoint sock_send_length
 	Since   string   // the release that brought it: 6.3; empty if every kernel could have it
 	Options []string // what a kernel must be built with to have it: CONFIG_KPROBES
+	// Processor is what the processor must have on amd64: cx16. Guests of
+	// test/vm/run have none without KVM.
+	Processor string
 }
 
 // Excuse returns nil if the running kernel may lack f, which does not work
@@ -67,7 +79,24 @@ func (f Feature) Excuse(why error) error {
 	if slices.ContainsFunc(f.Options, kernel.BuiltWithout) {
 		return nil
 	}
+	if f.Processor != "" && runtime.GOARCH == "amd64" && !processorHas(f.Processor) {
+		return nil
+	}
 	return fmt.Errorf("this kernel, %s, should have %s%s; it does not work: %w", release, f.What, f.since(), why)
+}
+
+// processorHas reports whether /proc/cpuinfo has a flag.
+func processorHas(flag string) bool {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return true
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, flags, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "flags" {
+			return slices.Contains(strings.Fields(flags), flag)
+		}
+	}
+	return true
 }
 
 func (f Feature) since() string {
@@ -104,7 +133,11 @@ func Of(t testing.TB, name string) Feature {
 	t.Helper()
 	for _, c := range kernel.Capabilities() {
 		if c.Name == name {
-			return Feature{c.Title, c.Since, c.Options}
+			f := Feature{What: c.Title, Since: c.Since, Options: c.Options}
+			if name == "sk_storage" {
+				f.Processor = "cx16" // 7.2's kmalloc_nolock asks for it
+			}
+			return f
 		}
 	}
 	t.Fatalf("%s: no such capability", name)

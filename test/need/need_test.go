@@ -3,6 +3,7 @@ package need
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -68,6 +69,9 @@ func ends(t *testing.T, f Feature, why error) (how string) {
 // TestSkip holds that a skip fails where the kernel is newer than the feature.
 func TestSkip(t *testing.T) {
 	why := errors.New("invalid argument")
+	if got := ends(t, Feature{What: "files", Processor: "no such flag"}, why); runtime.GOARCH == "amd64" && !strings.HasPrefix(got, "skipped: ") {
+		t.Errorf("a processor that lacks it: got %q, want a skip", got)
+	}
 	const skipped = "skipped: this kernel lacks the future: invalid argument"
 	if got := ends(t, Feature{What: "the future", Since: "99.0"}, why); got != skipped {
 		t.Errorf("a kernel that is older: got %q, want %q", got, skipped)

@@ -9,6 +9,7 @@ import (
 	"github.com/netfate/netfate/internal/decode"
 	"github.com/netfate/netfate/internal/sensor/drop"
 	"github.com/netfate/netfate/internal/sensor/flow"
+	"github.com/netfate/netfate/test/need"
 )
 
 // expression is a filter, what it matches of the tuples of traffic, and how
@@ -33,7 +34,7 @@ func expressions() []expression {
 // TestFilter runs sensors with an expression beside sensors without, on the
 // same packets: what they count is exactly what the expression lets through.
 func TestFilter(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	for _, raw := range []bool{false, true} {
 		t.Run(map[bool]string{false: "typed", true: "raw"}[raw], func(t *testing.T) { testFilter(t, raw) })
 	}
@@ -88,7 +89,7 @@ func testFilter(t *testing.T, raw bool) {
 
 // TestRawCountsTheSame runs both variants beside each other.
 func TestRawCountsTheSame(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	n := newNetwork(t)
 	typedFlows, rawFlows := flowsOf(t, flow.Config{}), flowsOf(t, flow.Config{Raw: true})
 	typedDrops, rawDrops := dropsOf(t, drop.Config{}), dropsOf(t, drop.Config{Raw: true})

@@ -16,16 +16,6 @@ import (
 	"github.com/netfate/netfate/test/netlab"
 )
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	if err := kernel.LiftMemlock(); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func freeArgs(t *testing.T) kernel.FreeArgs {
 	t.Helper()
 	spec, err := kernel.LoadBTF()

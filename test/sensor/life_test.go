@@ -17,6 +17,7 @@ import (
 	"github.com/netfate/netfate/internal/sensor/drop"
 	"github.com/netfate/netfate/internal/sensor/flow"
 	"github.com/netfate/netfate/internal/sensor/owner"
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -26,7 +27,7 @@ const lifetimes = 20
 // TestEveryProgramLoads loads all there is in each object, with the stack and
 // the owners that the other tests leave out.
 func TestEveryProgramLoads(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	owners, err := owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2})
 	check(t, err)
 	t.Cleanup(func() { check(t, owners.Close()) })
@@ -71,7 +72,7 @@ type life interface {
 // TestNothingIsLeft attaches and detaches: no file, link or program of this
 // process outlives it.
 func TestNothingIsLeft(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	makers := map[string]func() (life, error){
 		"drop":  func() (life, error) { return drop.New(drop.Config{Args: freeArgs(t)}) },
 		"flow":  func() (life, error) { return flow.New(flow.Config{}) },

@@ -9,13 +9,14 @@ import (
 
 	"github.com/netfate/netfate/internal/decode"
 	"github.com/netfate/netfate/internal/sensor/owner"
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
 // TestScan finds a socket that is older than the sensor, by the tuple that its
 // packets have: a socket of IPv6 that talks IPv4 is one of IPv4.
 func TestScan(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	n := netlab.New(t).NetNS("a")
 	n.IPv6()
 	for _, c := range []struct {

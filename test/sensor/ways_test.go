@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/netfate/netfate/internal/kernel"
 	"github.com/netfate/netfate/internal/sensor/flow"
 	"github.com/netfate/netfate/internal/sensor/owner"
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -57,7 +57,7 @@ var capabilities = sync.OnceValue(func() map[string]bool {
 // wants the same owners but where a way is known to be worse. Then it wants the
 // sensor left to itself to be no worse than any of them.
 func TestOwnersEachWay(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	best := ownerWay{name: "chosen"}
 	for _, w := range ownerWays() {
 		able := !slices.ContainsFunc(w.needs, func(name string) bool { return !capabilities()[name] })
@@ -65,8 +65,8 @@ func TestOwnersEachWay(t *testing.T) {
 			best.users, best.early, best.packets = best.users || w.users, best.early || w.early, best.packets || w.packets
 		}
 		t.Run(w.name, func(t *testing.T) {
-			if !able {
-				t.Skipf("this kernel lacks one of %s", strings.Join(w.needs, ", "))
+			for _, name := range w.needs {
+				need.Capability(t, name)
 			}
 			testOwners(t, w)
 		})
@@ -250,7 +250,7 @@ func inTable(t *testing.T, s *owner.Sensor, netns uint32) (count int) {
 // TestFullTable makes more sockets than the table holds: they work, netfate
 // does, and both say how many have no owner.
 func TestFullTable(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	n := netlab.New(t).NetNS("a")
 	s, err := owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2, Without: []string{"sk_storage"}, MaxSockets: 4})
 	check(t, err)

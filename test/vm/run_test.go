@@ -5,10 +5,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/netfate/netfate/test/need"
 )
 
 // qemu stands for QEMU. It writes down what it was started with, and acts as a
@@ -77,7 +78,7 @@ func (h host) run(t *testing.T, env ...string) string {
 	}
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, syscall.EPERM) {
-		t.Skip("needs root or user namespaces")
+		need.Root(t) // without user namespaces
 	}
 	if err != nil {
 		t.Fatalf("run %v: %v\n%s", env, err, out)
@@ -90,9 +91,7 @@ func (h host) run(t *testing.T, env ...string) string {
 }
 
 func TestAccel(t *testing.T) {
-	if runtime.GOARCH != "amd64" {
-		t.Skip("KVM runs guests of its own architecture")
-	}
+	need.Machine(t, "amd64") // KVM runs guests of its own architecture
 	t.Parallel()
 	tests := []struct {
 		name string
@@ -134,9 +133,7 @@ func TestAccelWithoutDevice(t *testing.T) {
 
 // After a boot of the host KVM is tried again.
 func TestAccelAfterBoot(t *testing.T) {
-	if runtime.GOARCH != "amd64" {
-		t.Skip("KVM runs guests of its own architecture")
-	}
+	need.Machine(t, "amd64") // KVM runs guests of its own architecture
 	t.Parallel()
 	h := newHost(t, "6.12")
 	h.file(t, "cache/accel", "00000000-0000-0000-0000-000000000000 tcg\n", 0o600)
@@ -147,9 +144,7 @@ func TestAccelAfterBoot(t *testing.T) {
 
 // A guest of another architecture is not tried with KVM.
 func TestAccelForeign(t *testing.T) {
-	if runtime.GOARCH != "amd64" {
-		t.Skip("for amd64")
-	}
+	need.Machine(t, "amd64")
 	t.Parallel()
 	h := newHost(t, "6.12-arm64")
 	if got, want := h.run(t), "tcg"; got != want {
