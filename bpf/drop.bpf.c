@@ -199,6 +199,17 @@ static __always_inline bool forwarded(const struct sk_buff *skb, __u16 eth_proto
 }
 
 /*
+ * The namespace of a buffer that TCP has taken from its device: its route is
+ * still there, unless data of it was queued already.
+ */
+static __always_inline __u32 netns_of_route(const struct sk_buff *skb, const bool btf)
+{
+	__u64 dst = LOAD(btf, skb, _skb_refdst) & DST_PTRMASK;
+
+	return dst ? BPF_CORE_READ((struct dst_entry *)dst, dev, nd_net.net, ns.inum) : 0;
+}
+
+/*
  * in: received for this host. out: sent by it. forward: received and on its
  * way out. A buffer does not say so itself; the interface that it came in by
  * does, and before that is set, where its data begins.
@@ -365,6 +376,8 @@ static __always_inline void place_drop(struct drop *d, struct sk_buff *skb, stru
 		d->foreign = dev && netns_of_sk(sk, btf) != d->key.netns;
 	if (!d->key.netns && sk)
 		d->key.netns = netns_of_sk(sk, btf);
+	if (!rx_sk_arg && !d->key.netns)
+		d->key.netns = netns_of_route(skb, btf);
 	if (d->foreign) {
 		sk = NULL;
 		of = rx_sk;

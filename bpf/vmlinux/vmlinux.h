@@ -168,6 +168,10 @@ struct super_block {
 	long unsigned int s_magic;
 };
 
+struct dst_entry {
+	struct net_device *dev;
+};
+
 struct rtable {
 	__u16 rt_type;
 	__u8 rt_is_input;
@@ -289,4 +293,4 @@ struct sk_buff___vlan_present {
 #pragma clang attribute pop
 
 #endif
-/* sha256 of wanted.txt and of the text above: d09d0f1acd4a63d3d39e05fbee0f6f072d28689f0f2e7cdcf05fdcd362a68e53 */
+/* sha256 of wanted.txt and of the text above: ee253c97a188a78a64ff5a85c35dc1763ffe6bdbb61b9fb67ff6a16650271d05 */

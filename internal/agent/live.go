@@ -33,6 +33,7 @@ type live struct {
 	samples []sample
 	omitted uint64 // samples of this interval beyond maxSamples
 	rows    []flowRow
+	places  placeless // of this interval's drops
 }
 
 // sample is an event that waits for its names.
@@ -162,11 +163,29 @@ func (l *live) mono(first, last, momentNS, momentJiffies uint64) uint64 {
 // want asks the enrichers for everything that this interval will need, so that
 // one refresh finds it.
 func (l *live) want() {
+	l.findPlaces()
 	for i := range l.rows {
 		r := &l.rows[i]
 		l.names.want(r.key.NetNS, r.key.IfIndex, decode.OwnerRef{Start: r.count.OwnerStart, PID: r.count.PID})
 	}
-	l.dropTable.Each(func(k *decode.DropKey, d *table.Drop) { l.names.want(k.NetNS, k.IfIndex, d.Owner) })
+	l.dropTable.Each(func(k *decode.DropKey, d *table.Drop) { l.names.want(l.places.netns(k), k.IfIndex, d.Owner) })
+}
+
+// findPlaces finds the namespaces of drops that come without.
+func (l *live) findPlaces() {
+	l.places = placeless{}
+	l.dropTable.Each(func(k *decode.DropKey, _ *table.Drop) { l.places.want(k) })
+	if len(l.places) == 0 {
+		return
+	}
+	for i := range l.rows {
+		l.places.addFlow(&l.rows[i].key)
+	}
+	for pair := range l.names.open {
+		l.places.addSocket(&pair)
+	}
+	l.names.readBound()
+	l.places.addBound(l.names.bound)
 }
 
 // rollDrops makes records of the drops and returns which pairs lost packets
@@ -180,16 +199,21 @@ func (l *live) rollDrops(b *record.Batch) []table.PairDrops {
 		r.TCPFlags = decode.TCPFlags(d.TCPFlags)
 		b.Drops = append(b.Drops, r)
 		if r.Verdict != record.Benign && k.Flags&decode.DropOther == 0 {
-			lost = append(lost, table.PairDrops{Pair: table.PairOfDrop(k), Packets: d.Packets})
+			placed := *k
+			placed.NetNS = l.places.netns(k)
+			lost = append(lost, table.PairDrops{Pair: table.PairOfDrop(&placed), Packets: d.Packets})
 		}
 	})
 	return lost
 }
 
 // drop makes the record of a drop, without its counts.
-func (l *live) drop(k *decode.DropKey, o decode.OwnerRef, at time.Time) record.Drop {
+func (l *live) drop(key *decode.DropKey, o decode.OwnerRef, at time.Time) record.Drop {
 	var r record.Drop
 	var function string
+	placed := *key
+	k := &placed
+	k.NetNS = l.places.netns(key)
 	l.names.endpoints(&r.Endpoints, at, &k.Tuple, k.NetNS, k.IfIndex)
 	r.Reason, r.Subsystem = l.names.reasons.Name(k.Reason)
 	function, r.Location = l.names.place(k.Location)
