@@ -116,6 +116,16 @@ func (f Feature) Skip(t testing.TB, why error) {
 	t.Skipf("this kernel lacks %s: %v", f.What, why)
 }
 
+// Reason skips a test of a drop reason that is not among those that the
+// kernel's types tell: it is older than the reason.
+func Reason(t testing.TB, name string, known map[string]bool) {
+	t.Helper()
+	if known[name] {
+		t.Fatalf("this kernel has the reason %s", name)
+	}
+	t.Skipf("this kernel has no reason %s", name)
+}
+
 // Capability skips a test where a capability of netfate doctor's does not work,
 // as Feature.Skip does.
 func Capability(t testing.TB, name string) {

@@ -58,7 +58,7 @@ func ruleLosses() []Recipe {
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) { return xdp(l, link.XDPDriverMode) },
 		},
 		{
-			Name: "tcx_ingress", Reasons: []string{"TC_INGRESS"}, Verdict: record.Policy,
+			Name: "tcx_ingress", Capability: "tcx", Reasons: []string{"TC_INGRESS"}, Verdict: record.Policy,
 			Proto: "udp", Src: clientAddr, Dst: "10.0.0.2:9000", Direction: record.In, Owner: Nobody,
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 				client, server := pair(l)
@@ -67,7 +67,7 @@ func ruleLosses() []Recipe {
 			},
 		},
 		{
-			Name: "tcx_egress", Reasons: []string{"TC_EGRESS"}, Verdict: record.Policy,
+			Name: "tcx_egress", Capability: "tcx", Reasons: []string{"TC_EGRESS"}, Verdict: record.Policy,
 			Proto: "udp", Src: clientAddr, Dst: "10.0.0.2:9000", Direction: record.Out, Owner: Self,
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 				client, _ := pair(l)

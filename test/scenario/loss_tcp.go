@@ -77,21 +77,22 @@ func tcpLosses() []Recipe {
 				host.Sysctl("net/ipv4/tcp_syncookies", "0")
 				s := host.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 				host.Must("bind", unix.Bind(s.FD, &unix.SockaddrInet4{Port: 9000, Addr: [4]byte{10, 0, 0, 2}}))
-				host.Must("listen", unix.Listen(s.FD, 1))
+				host.Must("listen", unix.Listen(s.FD, 2))
 				return host, func() int { return lateHandshake(tap) }
 			},
 		},
 	}
 }
 
-// lateHandshake completes a connection to a listener of backlog 1 after its
-// accept queue has filled up with two others, and says so three times. It
-// cannot begin after that: then its SYN would go, and by another way.
+// lateHandshake completes a connection to a listener of backlog 2 after its
+// accept queue has filled up with three others, and says so three times. It
+// cannot begin after that: then its SYN would go, and by another way; and with
+// more than one other half open older kernels answer no SYN either.
 func lateHandshake(tap *netlab.Tap) int {
-	first, second := begin(tap, 4001), begin(tap, 4002)
-	tap.Frame(first)
+	tap.Frame(begin(tap, 4001))
+	tap.Frame(begin(tap, 4002))
 	late := begin(tap, 4000)
-	tap.Frame(second)
+	tap.Frame(begin(tap, 4003))
 	return repeat(tap, 3, tap.Address(late).Bytes())
 }
 

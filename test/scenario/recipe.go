@@ -39,6 +39,8 @@ type Recipe struct {
 	// give Reasons for this; where it is not known, neither is the recipe's. Empty
 	// if any of Reasons tells by itself.
 	Since string
+	// Capability is one of netfate doctor's that Setup cannot do without.
+	Capability string
 	// Places narrow NOT_SPECIFIED down: the functions that may free it.
 	Places  []string
 	Verdict record.Verdict
