@@ -224,7 +224,7 @@ func ofPerfLink(e *link.PerfEventInfo) (section.Kind, string) {
 	case e.Event() != nil:
 		return section.PerfEvent, fmt.Sprintf("perf event %d:%d", e.Event().Type, e.Event().Config)
 	}
-	return "", "perf event"
+	return "", untold
 }
 
 func netfilter(n *link.NetfilterInfo) string {

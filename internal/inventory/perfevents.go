@@ -69,8 +69,13 @@ func queryPerfEvent(pid, fd int) (perfEvent, bool) {
 	return e, true
 }
 
+// untold is where a link's perf event is on kernels that do not say (before 6.6,
+// 1b715e1b0ec5).
+const untold = "perf event"
+
 // perfEvents puts programs to the perf events that processes have open, if no
-// link does that already. Programs have one on each CPU, or in each process.
+// link does that already, or one that does not say where. Programs have one on
+// each CPU, or in each process.
 func (a *attacher) perfEvents() {
 	type place struct {
 		program uint32
@@ -79,7 +84,16 @@ func (a *attacher) perfEvents() {
 	seen := map[place]bool{}
 	for _, e := range a.perf {
 		p := a.byID[e.program]
-		if p == nil || a.linked[e.program] {
+		if p == nil {
+			continue
+		}
+		if a.linked[e.program] {
+			for i := range p.Attached {
+				if at := &p.Attached[i]; at.Where == untold {
+					p.Kind, at.Where = string(e.kind), e.where
+					break
+				}
+			}
 			continue
 		}
 		id := object{programKind, e.program}

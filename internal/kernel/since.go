@@ -17,5 +17,6 @@ func since(name string) string {
 		"kprobe_multi":   "5.18", // 0dcac2725406
 		"tcx":            "6.6",  // e420bed02507
 		"netfilter":      "6.4",  // fd9c663b9ad6
+		"struct_ops":     "6.4",  // 68b04864ca42, by links
 	}[name]
 }
