@@ -80,7 +80,7 @@ func load(t *testing.T, room, rest uint32) *counter {
 			t.Error(err)
 		}
 	})
-	return &counter{coll, table, NewErrors("test", coll.Maps["errors"], []*ebpf.Program{coll.Programs["count_keys"]})}
+	return &counter{coll, table, NewErrors("test", coll.Maps["errors"], []*ebpf.Program{coll.Programs["count_keys"]}, Skipped)}
 }
 
 // count runs the program on one CPU until stop, for random keys below limit,

@@ -42,7 +42,7 @@ func (s Site) text() (reason, effect string) {
 	case Read:
 		return "header unreadable", "these packets are counted without ports or head"
 	case OwnerCreate:
-		return "socket storage refused", "the owner of these sockets is not known"
+		return "no room in socket storage, or in the table of sockets", "the owner of these sockets is found by address only"
 	case ProcessKeep:
 		return "process table full", "the names of these processes may be missing"
 	case BoundKeep:
@@ -63,12 +63,16 @@ type Errors struct {
 	last  [sites]uint64
 	progs []*ebpf.Program
 	miss  []uint64
+	skips string // what it spoils if the kernel skips a program
 }
 
+// Skipped is what it spoils when the kernel skips a program that counts.
+const Skipped = "the kernel skipped these events: totals are too low by as many buffers"
+
 // NewErrors reads the errors map m and the recursion misses of progs. place
-// names the sensor in what it reports.
-func NewErrors(place string, m *ebpf.Map, progs []*ebpf.Program) *Errors {
-	return &Errors{place: place, m: m, progs: progs, miss: make([]uint64, len(progs))}
+// names the sensor in what it reports, skips says what those misses spoil.
+func NewErrors(place string, m *ebpf.Map, progs []*ebpf.Program, skips string) *Errors {
+	return &Errors{place: place, m: m, progs: progs, miss: make([]uint64, len(progs)), skips: skips}
 }
 
 // Since returns what was lost since the last call; nothing where there was
@@ -100,7 +104,7 @@ func (e *Errors) misses(losses []Loss) ([]Loss, error) {
 		if n := stats.RecursionMisses - e.miss[i]; n > 0 {
 			losses = append(losses, Loss{
 				Place: e.place, Reason: "recursion", Count: n,
-				Effect: "the kernel skipped these events: totals are too low by as many buffers",
+				Effect: e.skips,
 			})
 		}
 		e.miss[i] = stats.RecursionMisses

@@ -94,7 +94,7 @@ func lacking(args kernel.FreeArgs) (lacks []string) {
 	}
 	if args.RxSK < 0 {
 		lacks = append(lacks, "no receiving socket of drops (6.11 has it): "+
-			"some drops on established TCP connections have a namespace and an owner only if the flow is known, and no socket state")
+			"drops on established TCP connections have no socket state, and few of them no namespace")
 	}
 	return lacks
 }
@@ -139,7 +139,7 @@ func position(arg int) uint32 {
 
 func (s *Sensor) open() (err error) {
 	m := s.coll.Maps
-	s.errors = counting.NewErrors("drops", m["errors"], s.hooks.Programs(s.coll))
+	s.errors = counting.NewErrors("drops", m["errors"], s.hooks.Programs(s.coll), counting.Skipped)
 	if s.tokens, err = m["drop_tokens"].Memory(); err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func New(cfg Config) (*Sensor, error) {
 		return nil, fmt.Errorf("load the flow sensor: %w", err)
 	}
 	m := s.coll.Maps
-	s.errors = counting.NewErrors("flows", m["errors"], s.hooks.Programs(s.coll))
+	s.errors = counting.NewErrors("flows", m["errors"], s.hooks.Programs(s.coll), counting.Skipped)
 	s.table, err = counting.New[decode.FlowKey, decode.FlowCount](counting.Maps{
 		Cache:      m["flow_cache"],
 		Table:      [2]*ebpf.Map{m["flows_0"], m["flows_1"]},

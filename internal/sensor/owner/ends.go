@@ -208,5 +208,6 @@ func (s *Sensor) watchErrors() {
 			progs = append(progs, p)
 		}
 	}
-	s.errors = counting.NewErrors("owner", s.coll.Maps["errors"], progs)
+	s.errors = counting.NewErrors("owner", s.coll.Maps["errors"], progs,
+		"the kernel skipped these uses of sockets: a socket may still have the owner before")
 }
