@@ -84,7 +84,7 @@ func TestProbe(t *testing.T) {
 		}
 	}
 	// What comes together.
-	for _, pair := range [][2]string{{"rx_sk", "drop_reasons"}, {"kprobe_multi", "kprobe"}, {"uprobe_multi", "uprobe"}, {"uprobe_multi", "tcx"}, {"sock_length", "sk_storage"}} {
+	for _, pair := range [][2]string{{"rx_sk", "drop_reasons"}, {"kprobe_multi", "kprobe"}, {"uprobe_multi", "uprobe"}, {"uprobe_multi", "tcx"}} {
 		if works[pair[0]] && !works[pair[1]] {
 			t.Errorf("got %s without %s", pair[0], pair[1])
 		}

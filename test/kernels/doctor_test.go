@@ -40,14 +40,15 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// doctor runs netfate doctor as on a host that has every file system mounted.
+// doctor runs netfate doctor as on a host that has every file system mounted, and
+// the limit on locked memory that systemd sets.
 func doctor(t *testing.T, args ...string) string {
 	t.Helper()
 	const mounts = `
 		[ -e /sys/kernel/tracing/trace_pipe ] || mount -t tracefs tracefs /sys/kernel/tracing
 		[ -e /sys/kernel/security/lsm ] || mount -t securityfs securityfs /sys/kernel/security
 		mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
-		exec "$0" doctor "$@"`
+		exec prlimit --memlock=8388608:8388608 "$0" doctor "$@"`
 	cmd := exec.Command("unshare", append([]string{"--mount", "--propagation", "private", "sh", "-ec", mounts, os.Getenv(binaryEnv)}, args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
 	var stdout, stderr bytes.Buffer

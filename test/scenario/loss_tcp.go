@@ -1,6 +1,9 @@
 package scenario
 
 import (
+	"fmt"
+	"hash/fnv"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/netfate/netfate/internal/record"
@@ -46,7 +49,7 @@ func tcpLosses() []Recipe {
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 				host, tap := wired(l)
 				return host, func() int {
-					p := establish(host, tap, host.ListenMPTCP("10.0.0.2:9000"), false)
+					p := establish(host, tap, host.ListenMPTCP("10.0.0.2:9000"), 4000, false)
 					p.data([]byte("hello"))
 					f := p.segment(netlab.ACK, []byte("far ahead"))
 					f.Seq += 1 << 30
@@ -106,15 +109,20 @@ func begin(tap *netlab.Tap, port uint16) netlab.Frame {
 	return f
 }
 
-// onConnection establishes a connection from a tap and then plays one step.
+// onConnection establishes a connection from a tap and then plays one step. Each
+// has a port of its own: a segment that TCP has taken from its socket's queue
+// has lost its namespace, which is found by its addresses if no other has them.
 func onConnection(name, reason string, verdict record.Verdict, timestamps bool, step func(*peer) int) Recipe {
+	hash := fnv.New32a()
+	hash.Write([]byte(name)) // it never fails
+	port := uint16(20_000 + hash.Sum32()%10_000)
 	return Recipe{
 		Name: name, Reasons: []string{reason}, Verdict: verdict,
-		Proto: "tcp", Src: "10.0.0.1:4000", Dst: "10.0.0.2:9000", Direction: record.In, Owner: Self,
+		Proto: "tcp", Src: fmt.Sprintf("10.0.0.1:%d", port), Dst: "10.0.0.2:9000", Direction: record.In, Owner: Self,
 		Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 			host, tap := wired(l)
 			return host, func() int {
-				p := establish(host, tap, host.ListenTCP("10.0.0.2:9000"), timestamps)
+				p := establish(host, tap, host.ListenTCP("10.0.0.2:9000"), port, timestamps)
 				p.data([]byte("hello"))
 				return step(p)
 			}
