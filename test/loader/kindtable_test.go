@@ -41,14 +41,14 @@ func tracingKinds() map[string]kind {
 	const noKprobes = "netfate: note: .*(built without kprobes|operation not permitted|does not support)"
 	const noTrampoline = "netfate: run .*: none of its programs could be loaded: .*(not permitted|does not support)"
 	return map[string]kind{
-		"fentry": {fire: unlink, seen: see(map[string]any{"hits": atLeast(1), "last_dfd": unix.AT_FDCWD}), needs: need.Feature{What: "fentry", Options: []string{"CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"}}, lacks: lacksFentry, says: noTrampoline},
-		"fexit":  {fire: unlink, seen: see(map[string]any{"hits": atLeast(1), "last": -int(unix.ENOENT)}), needs: need.Feature{What: "fentry", Options: []string{"CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"}}, lacks: lacksFentry, says: noTrampoline},
-		"kprobe": {fire: unlink, seen: see(map[string]any{"hits": atLeast(1), "last_dfd": unix.AT_FDCWD}), needs: need.Feature{What: "kprobes", Options: []string{"CONFIG_KPROBES"}}, lacks: lacksKprobe, says: noKprobes},
+		"fentry": {fire: readlink, seen: see(map[string]any{"hits": atLeast(1), "last_dfd": unix.AT_FDCWD}), needs: need.Feature{What: "fentry", Options: []string{"CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"}}, lacks: lacksFentry, says: noTrampoline},
+		"fexit":  {fire: readlink, seen: see(map[string]any{"hits": atLeast(1), "last": -int(unix.ENOENT)}), needs: need.Feature{What: "fentry", Options: []string{"CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"}}, lacks: lacksFentry, says: noTrampoline},
+		"kprobe": {fire: readlink, seen: see(map[string]any{"hits": atLeast(1), "last_dfd": unix.AT_FDCWD}), needs: need.Feature{What: "kprobes", Options: []string{"CONFIG_KPROBES"}}, lacks: lacksKprobe, says: noKprobes},
 		"kprobe_multi": {
 			fire: visit, seen: hits(), needs: need.Feature{What: "kprobe.multi", Since: "5.18", Options: []string{"CONFIG_KPROBES", "CONFIG_FPROBE"}}, lacks: lacksKprobeMulti, says: noKprobes,
 			shows: []string{`count .* \d+ kernel functions like tcp_v4_syn_\*`},
 		},
-		"kretprobe": {fire: unlink, seen: see(map[string]any{"hits": atLeast(1), "last": -int(unix.ENOENT)}), needs: need.Feature{What: "kprobes", Options: []string{"CONFIG_KPROBES"}}, lacks: lacksKprobe, says: noKprobes},
+		"kretprobe": {fire: readlink, seen: see(map[string]any{"hits": atLeast(1), "last": -int(unix.ENOENT)}), needs: need.Feature{What: "kprobes", Options: []string{"CONFIG_KPROBES"}}, lacks: lacksKprobe, says: noKprobes},
 		"ksyscall":  {fire: getpid, seen: hits(), needs: need.Feature{What: "kprobes", Options: []string{"CONFIG_KPROBES"}}, lacks: lacksKprobe, says: noKprobes},
 		"lsm":       {args: []string{"--allow-active"}, fire: open, seen: hits(), needs: need.Feature{What: "programs at security hooks", Since: "5.11", Options: []string{"CONFIG_BPF_LSM"}}, lacks: lacksLSM, says: "netfate: .*(bpf is none of the active security modules|not permitted)"},
 		"perf_event": {
@@ -252,7 +252,7 @@ func attaches(spec ebpf.ProgramSpec, attach func(*ebpf.Program) (link.Link, erro
 }
 
 func lacksFentry(*firing) error {
-	return attaches(ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: "do_unlinkat"},
+	return attaches(ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: "do_readlinkat"},
 		func(p *ebpf.Program) (link.Link, error) { return link.AttachTracing(link.TracingOptions{Program: p}) })
 }
 
@@ -271,13 +271,13 @@ func lacksIterator(over string) func(*firing) error {
 
 func lacksKprobe(*firing) error {
 	return attaches(ebpf.ProgramSpec{Type: ebpf.Kprobe},
-		func(p *ebpf.Program) (link.Link, error) { return link.Kprobe("do_unlinkat", p, nil) })
+		func(p *ebpf.Program) (link.Link, error) { return link.Kprobe("do_readlinkat", p, nil) })
 }
 
 func lacksKprobeMulti(*firing) error {
 	return attaches(ebpf.ProgramSpec{Type: ebpf.Kprobe, AttachType: ebpf.AttachTraceKprobeMulti},
 		func(p *ebpf.Program) (link.Link, error) {
-			return link.KprobeMulti(p, link.KprobeMultiOptions{Symbols: []string{"do_unlinkat"}})
+			return link.KprobeMulti(p, link.KprobeMultiOptions{Symbols: []string{"do_readlinkat"}})
 		})
 }
 

@@ -178,12 +178,13 @@ func (p *play) judge(rows map[uint32][]record.Drop, known map[string]bool) []str
 // judgeBlind judges a play whose reason this kernel does not have: netfate has to
 // show the packets all the same, by protocol, addresses and direction, and a loss
 // as something else than benign, which a malformed packet may pass for where the
-// place alone tells: as a message that was read. silent is true if the kernel frees them without
+// place alone tells: as a message that was read. What it calls NOT_SPECIFIED may be
+// anything at that place, and proves nothing. silent is true if the kernel frees them without
 // a word, as it did in many places before it had a reason for them.
 func (p *play) judgeBlind(rows map[uint32][]record.Drop) (wrong []string, silent bool) {
 	got, benign := 0, 0
 	for _, d := range slices.Concat(rows[0], rows[p.at.Inode]) {
-		if d.NetNS == 0 && !p.Placeless || p.Proto == "" || len(p.compare(&d)) > 0 {
+		if d.Reason == "NOT_SPECIFIED" || d.NetNS == 0 && !p.Placeless || p.Proto == "" || len(p.compare(&d)) > 0 {
 			continue
 		}
 		got += int(d.Packets)

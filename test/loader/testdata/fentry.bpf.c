@@ -4,13 +4,11 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-struct filename;
-
 __u64 hits = 0;
 int last_dfd = 0;
 
-SEC("fentry/do_unlinkat")
-int BPF_PROG(on_unlink, int dfd, struct filename *name)
+SEC("fentry/do_readlinkat")
+int BPF_PROG(on_readlink, int dfd, const char *path)
 {
 	__sync_fetch_and_add(&hits, 1);
 	last_dfd = dfd;

@@ -4,13 +4,11 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-struct filename;
-
 __u64 hits = 0;
 __s64 last = 0;
 
-SEC("fexit/do_unlinkat")
-int BPF_PROG(on_unlinked, int dfd, struct filename *name, int ret)
+SEC("fexit/do_readlinkat")
+int BPF_PROG(on_read, int dfd, const char *path, int ret)
 {
 	__sync_fetch_and_add(&hits, 1);
 	last = ret;

@@ -8,8 +8,8 @@
 __u64 hits = 0;
 int last_dfd = 0;
 
-SEC("kprobe/do_unlinkat")
-int BPF_KPROBE(on_unlink, int dfd)
+SEC("kprobe/do_readlinkat")
+int BPF_KPROBE(on_readlink, int dfd)
 {
 	__sync_fetch_and_add(&hits, 1);
 	last_dfd = dfd;

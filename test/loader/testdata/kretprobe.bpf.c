@@ -8,8 +8,8 @@
 __u64 hits = 0;
 __s64 last = 0;
 
-SEC("kretprobe/do_unlinkat")
-int BPF_KRETPROBE(on_unlinked, int ret)
+SEC("kretprobe/do_readlinkat")
+int BPF_KRETPROBE(on_read, int ret)
 {
 	__sync_fetch_and_add(&hits, 1);
 	last = ret;
