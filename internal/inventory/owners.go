@@ -39,7 +39,7 @@ func (s *scan) owners(ctx context.Context) owned {
 			}
 			var o object
 			var e perfEvent
-			ok := false
+			var ok bool
 			if isEvent {
 				e, ok = queryPerfEvent(pid, fdNumber(fd))
 			} else {

@@ -42,8 +42,8 @@ func find(name string) (string, error) {
 	}
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
 		path := filepath.Join(dir, name)
-		real, err := filepath.EvalSymlinks(path)
-		if err == nil && real != self && filepath.Dir(path) != filepath.Dir(self) {
+		target, err := filepath.EvalSymlinks(path)
+		if err == nil && target != self && filepath.Dir(path) != filepath.Dir(self) {
 			return path, nil
 		}
 	}
@@ -110,9 +110,9 @@ func (c *call) remember(memory, known string) {
 	if err != nil || os.MkdirAll(memory, 0o755) != nil {
 		return
 	}
-	new := fmt.Sprintf("%s.%d", known, os.Getpid())
-	if os.WriteFile(new, text, 0o644) == nil {
-		_ = os.Rename(new, known)
+	fresh := fmt.Sprintf("%s.%d", known, os.Getpid())
+	if os.WriteFile(fresh, text, 0o644) == nil {
+		_ = os.Rename(fresh, known)
 	}
 }
 
