@@ -133,7 +133,11 @@ func Capability(t testing.TB, name string) {
 	Root(t)
 	for _, c := range kernel.Probe(t.Context()) {
 		if c.Name == name && !c.OK {
-			Of(t, name).Skip(t, errors.New(c.Why))
+			why := errors.New(c.Why)
+			if strings.Contains(c.Why, "refuses it even to root") { // as kernel.Diagnose puts it
+				why = fmt.Errorf("%s: %w", c.Why, unix.EPERM)
+			}
+			Of(t, name).Skip(t, why)
 		}
 	}
 }
