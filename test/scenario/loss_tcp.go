@@ -49,7 +49,7 @@ func tcpLosses() []Recipe {
 			Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 				host, tap := wired(l)
 				return host, func() int {
-					p := establish(host, tap, host.ListenMPTCP("10.0.0.2:9000"), 4000, false)
+					p := establish(host, tap, host.ListenMPTCP("10.0.0.2:9000"), 9000, false)
 					p.data([]byte("hello"))
 					f := p.segment(netlab.ACK, []byte("far ahead"))
 					f.Seq += 1 << 30
@@ -118,11 +118,11 @@ func onConnection(name, reason string, verdict record.Verdict, timestamps bool, 
 	port := uint16(20_000 + hash.Sum32()%10_000)
 	return Recipe{
 		Name: name, Reasons: []string{reason}, Verdict: verdict,
-		Proto: "tcp", Src: fmt.Sprintf("10.0.0.1:%d", port), Dst: "10.0.0.2:9000", Direction: record.In, Owner: Self,
+		Proto: "tcp", Src: "10.0.0.1:4000", Dst: fmt.Sprintf("10.0.0.2:%d", port), Direction: record.In, Owner: Self,
 		Setup: func(l *netlab.Lab) (*netlab.NetNS, func() int) {
 			host, tap := wired(l)
 			return host, func() int {
-				p := establish(host, tap, host.ListenTCP("10.0.0.2:9000"), port, timestamps)
+				p := establish(host, tap, host.ListenTCP(fmt.Sprintf("10.0.0.2:%d", port)), port, timestamps)
 				p.data([]byte("hello"))
 				return step(p)
 			}

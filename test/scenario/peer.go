@@ -15,14 +15,14 @@ type peer struct {
 	conn *net.TCPConn // the host's end
 	seq  uint32       // the next byte that the peer sends
 	ack  uint32       // the next byte that the peer expects
-	from uint16       // its port
+	to   uint16       // the port that it talks to
 	time uint32       // timestamp value (RFC 7323); 0 if they are not used
 	echo uint32       // the host's last timestamp
 }
 
-// establish connects a peer, from a port of its, to a listener on the host's port 9000.
-func establish(host *netlab.NetNS, tap *netlab.Tap, listener *net.TCPListener, from uint16, timestamps bool) *peer {
-	p := &peer{host: host, tap: tap, from: from, seq: 1000}
+// establish connects a peer to a listener on the host's port to.
+func establish(host *netlab.NetNS, tap *netlab.Tap, listener *net.TCPListener, to uint16, timestamps bool) *peer {
+	p := &peer{host: host, tap: tap, to: to, seq: 1000}
 	if timestamps {
 		p.time = 100_000
 	}
@@ -39,7 +39,7 @@ func establish(host *netlab.NetNS, tap *netlab.Tap, listener *net.TCPListener, f
 
 // segment returns a segment as the connection stands.
 func (p *peer) segment(flags uint8, payload []byte) netlab.Frame {
-	f := datagram(p.from, 9000).Frame
+	f := datagram(4000, p.to).Frame
 	f.Proto, f.Flags, f.Seq, f.Payload = netlab.ProtoTCP, flags, p.seq, payload
 	if flags&netlab.ACK != 0 {
 		f.Ack = p.ack
