@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,6 +31,7 @@ type run struct {
 	outcomes []outcome
 	skips    []string
 	failures []string // with the output that explains them
+	retried  []string // those of the first time, if there was a second
 	err      error
 }
 
@@ -43,7 +45,47 @@ func (r *run) play(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	left := r.tests
+	if err := r.guests(ctx, dir, r.tests); err != nil {
+		return err
+	}
+	if err := r.again(ctx, dir); err != nil {
+		return err
+	}
+	if r.update {
+		return r.copyGolden(dir)
+	}
+	return nil
+}
+
+// again runs what failed once more, in a guest of its own, which tells what is
+// wrong from what an earlier package left behind. What passes then is reported.
+func (r *run) again(ctx context.Context, dir string) error {
+	var failed []test
+	var passed []outcome
+	for _, o := range r.outcomes {
+		if o.Failed == "" {
+			passed = append(passed, o)
+			continue
+		}
+		failed = append(failed, o.Test)
+		if err := os.Remove(o.Test.base(dir) + ".json"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if len(failed) == 0 || r.update {
+		return nil
+	}
+	first := r.failures
+	r.outcomes, r.failures = passed, nil
+	if err := r.guests(ctx, dir, failed); err != nil {
+		return err
+	}
+	r.retried = first
+	return nil
+}
+
+// guests runs tests, in as many guests as it takes.
+func (r *run) guests(ctx context.Context, dir string, left []test) error {
 	for deaths := 0; len(left) > 0; deaths++ {
 		status, err := r.guest(ctx, dir, left)
 		if err != nil {
@@ -61,9 +103,6 @@ func (r *run) play(ctx context.Context) error {
 			r.failures = append(r.failures, left[0].Name+": the guest died in it")
 			left = left[1:]
 		}
-	}
-	if r.update {
-		return r.copyGolden(dir)
 	}
 	return nil
 }
@@ -205,6 +244,9 @@ func (r *run) report(w io.Writer) bool {
 		if o.Failed != "" {
 			failed++
 		}
+	}
+	for _, f := range r.retried {
+		fmt.Fprintf(w, "\n%s, run again: %s\n", r.kernel, f)
 	}
 	for _, f := range r.failures {
 		fmt.Fprintf(w, "\n%s: %s\n", r.kernel, f)
