@@ -85,12 +85,13 @@ func (p placeless) addFlow(k *decode.FlowKey) {
 
 // addSocket takes in where a socket is open that such packets are of.
 func (p placeless) addSocket(pair *table.Pair) {
-	for way, sent := range map[uint8]bool{decode.DropIn: false, decode.DropOut: true} {
-		t := pair.Tuple(sent)
-		t.Flags = way
-		if at := p[t]; at != nil {
-			at.sockets.add(pair.NetNS())
-		}
+	received, sent := pair.Tuple(false), pair.Tuple(true)
+	received.Flags, sent.Flags = decode.DropIn, decode.DropOut
+	if at := p[received]; at != nil {
+		at.sockets.add(pair.NetNS())
+	}
+	if at := p[sent]; at != nil {
+		at.sockets.add(pair.NetNS())
 	}
 }
 

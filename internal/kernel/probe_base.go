@@ -209,7 +209,13 @@ func (l *lab) skStorage() error {
 		return err
 	}
 	defer m.Close()
-	if err := StoreOnSocket(m, uint64(1)); err != nil {
+	if err := StoreOnSocket(m, uint64(1)); errors.Is(err, unix.ENOMEM) {
+		return &Refusal{
+			Doing: "try it", Err: err,
+			Cause:  "this kernel has no memory to store on a socket, as 7.2 has none where the processor lacks cmpxchg16b (cx16)",
+			Remedy: "give a virtual machine a processor that has it",
+		}
+	} else if err != nil {
 		return err
 	}
 	return l.attach(&ebpf.ProgramSpec{

@@ -115,7 +115,7 @@ without, says so in ` + "`netfate doctor`" + `, and never fails for it.
 		none := true
 		for _, c := range kernel.Capabilities() {
 			if f := e.found[c.Name]; !f.OK {
-				fmt.Fprintf(&b, "- `%s`: %s (%s)\n", c.Name, c.Costs, f.Why)
+				fmt.Fprintf(&b, "- `%s`: %s. Why: %s.\n", c.Name, c.Costs, f.Why)
 				none = false
 			}
 		}
@@ -172,7 +172,7 @@ func (e *entry) describe() string {
 		return "Debian's " + e.release + " for arm64, in QEMU"
 	case strings.HasSuffix(e.release, "-amd64"):
 		what := "Debian's " + e.release + ", in QEMU"
-		if storage := e.found["sk_storage"]; !storage.OK && strings.Contains(storage.Why, "memory") {
+		if storage := e.found["sk_storage"]; !storage.OK && strings.Contains(storage.Why, "cx16") {
 			what += "; without KVM the processor has no cmpxchg16b, which sk_storage asks for here"
 		}
 		return what

@@ -34,7 +34,7 @@ type way struct {
 	packets []string
 }
 
-// ends are what this sensor wants to know beyond who makes and who binds
+// wanted lists what this sensor has to know beyond who makes and who binds
 // sockets, which have one way.
 func (s *Sensor) wanted() []*end {
 	const inherited = "a socket that a worker inherited stays its maker's"
