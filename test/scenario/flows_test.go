@@ -13,6 +13,7 @@ import (
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
+	"github.com/netfate/netfate/test/witness"
 )
 
 // port names an interface of one namespace.
@@ -143,24 +144,26 @@ func TestFlowsEqualInterfaceCounters(t *testing.T) {
 	}
 	for _, lab := range labs {
 		t.Run(lab.name, func(t *testing.T) {
-			spaces, play := lab.build(netlab.New(t))
-			before, s, w := watchInSilence(t, spaces)
-			play()
-			after := settled(t, spaces)
-			w.stop()
-			s.name(spaces)
-			for at, now := range after {
-				want := minus(now, before[at])
-				if diff := cmp.Diff(want, s.buffers[at]); diff != "" {
-					t.Errorf("%s: rows differ from IFLA_STATS64 (-counters +netfate):\n%s", nameOf(spaces, at), diff)
+			witness.Agree(t, func() (wrong []string) {
+				spaces, play := lab.build(netlab.New(t))
+				before, s, w := watchInSilence(t, spaces)
+				play()
+				after := settled(t, spaces)
+				w.stop()
+				s.name(spaces)
+				for at, now := range after {
+					if diff := cmp.Diff(minus(now, before[at]), s.buffers[at]); diff != "" {
+						wrong = append(wrong, fmt.Sprintf("%s: rows differ from IFLA_STATS64 (-counters +netfate):\n%s", nameOf(spaces, at), diff))
+					}
+					delete(s.buffers, at)
 				}
-				delete(s.buffers, at)
-			}
-			for at, rest := range s.buffers {
-				if name := nameOf(spaces, at); name != "" {
-					t.Errorf("got rows for %s %q, which has no such interface: %+v", name, at.ifname, rest)
+				for at, rest := range s.buffers {
+					if name := nameOf(spaces, at); name != "" {
+						wrong = append(wrong, fmt.Sprintf("got rows for %s %q, which has no such interface: %+v", name, at.ifname, rest))
+					}
 				}
-			}
+				return wrong
+			})
 		})
 	}
 }
@@ -180,6 +183,10 @@ func nameOf(spaces []*netlab.NetNS, at port) string {
 // segments in software. The client sends with GSO.
 func TestFlowsEqualCapture(t *testing.T) {
 	need.Root(t)
+	witness.Agree(t, func() []string { return compareWithCapture(t) })
+}
+
+func compareWithCapture(t *testing.T) (wrong []string) {
 	client, router, server := routed(netlab.New(t))
 	router.Offloads("right", false)
 	server.Offloads("eth0", false)
@@ -193,7 +200,7 @@ func TestFlowsEqualCapture(t *testing.T) {
 	settled(t, spaces)
 	capture.Stop()
 	w.stop()
-	s.name([]*netlab.NetNS{client, router, server})
+	s.name(spaces)
 	if capture.Lost != 0 {
 		t.Fatalf("the capture lost %d packets and cannot be compared with", capture.Lost)
 	}
@@ -209,16 +216,11 @@ func TestFlowsEqualCapture(t *testing.T) {
 		{port{client.Inode, "eth0"}, turned},
 	} {
 		if diff := cmp.Diff(c.want, s.wire[c.at]); diff != "" {
-			t.Errorf("%s: rows differ from the capture at the server (-capture +netfate):\n%s", nameOf(spaces, c.at), diff)
+			wrong = append(wrong, fmt.Sprintf("%s: rows differ from the capture at the server (-capture +netfate):\n%s", nameOf(spaces, c.at), diff))
 		}
 	}
 	if got, want := s.buffers[port{client.Inode, "eth0"}].PacketsOut, want.PacketsIn; got >= want {
 		t.Errorf("got %d buffers for %d packets from the client, want fewer: GSO was off and nothing was shown", got, want)
-	}
-	for at, got := range s.wire {
-		if name := nameOf(spaces, at); name != "" && t.Failed() {
-			t.Logf("rows of %s add up to %+v", name, got)
-		}
 	}
 	// Every packet was born in the client or the server and enters nowhere.
 	var host uint64
@@ -226,8 +228,14 @@ func TestFlowsEqualCapture(t *testing.T) {
 		host += s.host[n.Inode]
 	}
 	if got, want := host, want.PacketsIn+want.PacketsOut; got != want {
-		t.Errorf("got %d host packets over all rows, want %d: each packet once", got, want)
+		wrong = append(wrong, fmt.Sprintf("got %d host packets over all rows, want %d: each packet once", got, want))
 	}
+	for at, got := range s.wire {
+		if name := nameOf(spaces, at); name != "" && len(wrong) > 0 {
+			wrong = append(wrong, fmt.Sprintf("rows of %s add up to %+v", name, got))
+		}
+	}
+	return wrong
 }
 
 // vethTraffic is 50 MB of TCP with GSO, and UDP of many sizes.

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
+	"github.com/netfate/netfate/test/witness"
 )
 
 // A storm is two million datagrams of two hundred thousand flows, all of them
@@ -33,6 +35,10 @@ func stormSize() (packets, flows int) {
 // flows' tables can hold everything: two netfates watch one storm.
 func TestStorm(t *testing.T) {
 	need.Root(t)
+	witness.Agree(t, func() []string { return watchStorm(t) })
+}
+
+func watchStorm(t *testing.T) (wrong []string) {
 	client, server := pair(netlab.New(t))
 	spaces := []*netlab.NetNS{client, server}
 	before := settled(t, spaces)
@@ -67,14 +73,14 @@ func TestStorm(t *testing.T) {
 	flows.stop()
 
 	if want := server.Counter("Udp", "NoPorts"); dropped != want {
-		t.Errorf("got %d packets dropped for NO_SOCKET, want %d", dropped, want)
+		wrong = append(wrong, fmt.Sprintf("got %d packets dropped for NO_SOCKET, want %d", dropped, want))
 	}
 	if want := client.Link("eth0").Attrs().Statistics.TxDropped; elsewhere != want {
-		t.Errorf("got %d packets dropped for other reasons, want %d", elsewhere, want)
+		wrong = append(wrong, fmt.Sprintf("got %d packets dropped for other reasons, want %d", elsewhere, want))
 	}
 	for at, now := range after {
 		if got, want := s.buffers[at], minus(now, before[at]); got != want {
-			t.Errorf("%s: got %+v, want %+v as the interface counted", nameOf(spaces, at), got, want)
+			wrong = append(wrong, fmt.Sprintf("%s: got %+v, want %+v as the interface counted", nameOf(spaces, at), got, want))
 		}
 	}
 	for name, got := range map[string]uint64{"drops": dropsMemory, "flows": flowsMemory} {
@@ -83,6 +89,7 @@ func TestStorm(t *testing.T) {
 			t.Errorf("got %d MB resident for netfate %s, want at most %d", got>>20, name, stormMemory>>20)
 		}
 	}
+	return wrong
 }
 
 // storm sends it from a packet socket: one frame, its ports changed each time.
