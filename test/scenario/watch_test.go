@@ -116,6 +116,10 @@ func (w *watch) stop() {
 	w.t.Logf("netfate printed %d rows and said:\n%s", w.rows, w.stderr)
 }
 
+// skipped reports whether netfate said that the kernel did not call a program
+// that was running already.
+func (w *watch) skipped() bool { return strings.Contains(w.stderr.String(), "(recursion)") }
+
 // rss returns netfate's resident memory in bytes, at its highest.
 func (w *watch) rss() uint64 {
 	w.t.Helper()

@@ -31,7 +31,6 @@ func receive(t *testing.T) {
 func TestUnseen(t *testing.T) {
 	need.Root(t)
 	w := Watch(t)
-	defer w.Close()
 	receive(t)
 	seen, err := w.told()
 	if err != nil {
