@@ -40,6 +40,7 @@ func house() []place {
 
 		{dir: "internal/decode", level: facts, pure: true},
 		{dir: "internal/verdict", level: facts, pure: true},
+		{dir: "internal/packet", level: facts, pure: true},
 		{dir: "internal/kernel", level: facts, ebpf: all},
 		// A filter is instructions, put into a program that is not loaded yet.
 		{dir: "internal/filter", level: facts, ebpf: []string{"asm", "btf", ""}},
@@ -55,6 +56,10 @@ func house() []place {
 
 		// Tables are keyed by what decode reads, so it is below them.
 		{dir: "internal/table", level: shared, pure: true},
+		// Conversations in packets: streams in order, and what they say.
+		{dir: "internal/stream", level: shared, pure: true},
+		{dir: "internal/dns", level: shared, pure: true},
+		{dir: "internal/http", level: gear, pure: true},
 		// How sensors attach and how they read counts: they are brothers, so
 		// what they share is below them.
 		{dir: "internal/hook", level: shared, ebpf: all},
@@ -68,6 +73,7 @@ func house() []place {
 		{dir: "internal/bpfmap", level: gear, ebpf: all},
 		{dir: "internal/ledger", level: parts},
 		{dir: "internal/recording", level: parts},
+		{dir: "internal/capture", level: parts},
 		{dir: "internal/history", level: parts},
 		{dir: "internal/export/*", level: parts},
 		{dir: "internal/view/programs", level: parts, ebpf: []string{"btf"}},

@@ -150,5 +150,8 @@ type Batch struct {
 	// Drops are exact aggregates (Sample false); Samples single events.
 	Drops, Samples []Drop
 	Flows          []Flow
+	Conns          []Conn
+	Requests       []Request
+	Queries        []Query
 	Lost           []Lost
 }

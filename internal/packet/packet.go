@@ -1,0 +1,45 @@
+// Package packet reads a packet from its first header to its payload: link,
+// tags, tunnels, IP with its fragments, TCP and UDP. It is for packets that
+// come whole, from capture files and from sensors that copy them; what the
+// kernel counts is parsed there, by bpf/lib/parse.h.
+//
+// It is pure: no clock, no goroutine, no lock. Package stream puts its
+// segments in order, package dns reads its datagrams.
+package packet
+
+import (
+	"net/netip"
+	"time"
+)
+
+// TCP flags, as in the header.
+const (
+	FIN = 1 << iota
+	SYN
+	RST
+	PSH
+	ACK
+	URG
+)
+
+// Packet is the innermost TCP segment or UDP datagram of a frame.
+type Packet struct {
+	Time     time.Time
+	Proto    uint8 // protocol number of IP: 6, 17, others without ports
+	Src, Dst netip.AddrPort
+	Seq, Ack uint32 // TCP
+	Flags    uint8  // TCP
+	Window   uint16 // TCP, not scaled
+	// Payload is what the capture holds of it. It is good until the next packet
+	// is read.
+	Payload []byte
+	// Missing is how many bytes of the payload the capture has cut.
+	Missing int
+	// Length is what the wire carried, in bytes, from Ethernet on.
+	Length uint32
+	// VLAN holds the tags, the outermost first.
+	VLAN []uint16
+	// Tunnels name what it was wrapped in, the outermost first: vxlan, geneve,
+	// gre, ipip, erspan …
+	Tunnels []string
+}
