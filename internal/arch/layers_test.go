@@ -58,7 +58,8 @@ func house() []place {
 		{dir: "internal/table", level: shared, pure: true},
 		// Conversations in packets: streams in order, and what they say.
 		{dir: "internal/stream", level: shared, pure: true},
-		{dir: "internal/dns", level: shared, pure: true},
+
+		{dir: "internal/dns", level: gear, pure: true},
 		{dir: "internal/http", level: gear, pure: true},
 		// How sensors attach and how they read counts: they are brothers, so
 		// what they share is below them.
