@@ -9,16 +9,9 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include "lib/maps.h"
-#include "lib/owner.h"
-#include "lib/parse.h"
+#include "lib/sock.h"
 
-#define AF_INET 2
-#define AF_INET6 10
 #define AF_PACKET 17
-#define TCP_LISTEN 10
-#define S_IFMT 0170000
-#define S_IFSOCK 0140000
-#define SOCKFS_MAGIC 0x534f434b
 
 /*
  * Which sockets sk_table may hold: those whose end something watches. Set by Go
@@ -330,53 +323,6 @@ static __noinline int used(struct sock *sk)
 	else
 		owner_or(sk, &self);
 	return 0;
-}
-
-static __always_inline bool is_mapped(const __u8 *addr)
-{
-	return !*(const __u64 *)addr && *(const __u32 *)(addr + 8) == 0xffff0000;
-}
-
-/* Where a socket is and with whom it talks, local side first. */
-static __always_inline void tuple_of(const struct sock *sk, __u16 family, struct tuple *t)
-{
-	__u32 saddr, daddr;
-
-	t->proto = BPF_CORE_READ(sk, sk_protocol);
-	t->sport = BPF_CORE_READ(sk, __sk_common.skc_num);
-	t->dport = be16(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	t->flags = BPF_CORE_READ(sk, __sk_common.skc_state);
-	if (family == AF_INET) {
-		saddr = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
-		daddr = BPF_CORE_READ(sk, __sk_common.skc_daddr);
-		t->eth_proto = ETH_P_IP;
-		if (saddr)
-			map_v4(t->saddr, saddr);
-		if (daddr)
-			map_v4(t->daddr, daddr);
-		return;
-	}
-	BPF_CORE_READ_INTO(&t->saddr, sk, __sk_common.skc_v6_rcv_saddr);
-	BPF_CORE_READ_INTO(&t->daddr, sk, __sk_common.skc_v6_daddr);
-	/* An IPv6 socket may talk IPv4, and its packets then are IPv4. */
-	t->eth_proto = is_mapped(t->saddr) || is_mapped(t->daddr) ? ETH_P_IP : ETH_P_IPV6;
-}
-
-/* The socket of a file, or NULL. */
-static __always_inline struct sock *sock_of(struct file *file)
-{
-	struct socket *sock;
-
-	if (have_sk_storage) {
-		sock = bpf_sock_from_file(file);
-		return sock ? sock->sk : NULL;
-	}
-	/* Before 5.11, where sk_table takes any address. */
-	if ((file->f_inode->i_mode & S_IFMT) != S_IFSOCK ||
-	    file->f_inode->i_sb->s_magic != SOCKFS_MAGIC)
-		return NULL;
-	sock = file->private_data;
-	return sock ? BPF_CORE_READ(sock, sk) : NULL;
 }
 
 /* Every socket that some process has open: those older than netfate too. */

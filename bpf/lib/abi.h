@@ -167,6 +167,76 @@ struct drop_event {
 };
 _Static_assert(sizeof(struct drop_event) == 248, "drop_event");
 
+/* What a connection is to its socket, and what has happened to it. */
+enum conn_role {
+	CONN_CLIENT = 1,
+	CONN_SERVER,
+	CONN_LISTENER,
+};
+
+enum conn_flag {
+	CONN_OLDER = 1, /* than netfate: its start is not known */
+	CONN_RST_IN = 2,
+	CONN_RST_OUT = 4,
+	CONN_FIN_OUT = 8, /* a FIN was queued; acknowledged if CONN_ALL_ACKED too */
+	CONN_FIN_IN = 16,
+	CONN_ALL_ACKED = 32,
+};
+
+/* Who began to close; 0: nobody. */
+enum conn_end {
+	CONN_END_LOCAL = 1,
+	CONN_END_PEER,
+	CONN_END_BOTH,
+};
+
+/* What a row tells of a connection. */
+enum conn_what {
+	CONN_OPENED = 1,
+	CONN_FAILED,
+	CONN_CLOSED,
+	CONN_OPEN, /* of the iterator: it goes on */
+};
+
+/* What is kept of a connection beside its socket, under the socket's address. */
+struct conn {
+	struct tuple tuple; /* source is the local side; flags: TCP state at the last change */
+	struct owner owner;
+	__u64 start;    /* SYN sent; of a server's, established; CLOCK_MONOTONIC ns */
+	__u64 established; /* 0: not yet */
+	__u32 netns;
+	__u8 role;  /* enum conn_role; 0: not known */
+	__u8 flags; /* enum conn_flag */
+	__u8 end;	  /* enum conn_end */
+	__u8 pad;
+};
+_Static_assert(sizeof(struct conn) == 80, "conn");
+
+/* One row: a change of a connection, or how it is. Numbers are the socket's. */
+struct conn_event {
+	struct conn conn;
+	__u64 time;   /* CLOCK_MONOTONIC ns */
+	__u64 bytes_in;	/* tp->bytes_received: FIN counts */
+	__u64 bytes_out;	 /* tp->bytes_acked: SYN and FIN count */
+	__u32 rwnd_limited; /* jiffies */
+	__u32 srtt;   /* us, times 8 */
+	__u32 rttvar;   /* us, times 4 */
+	__u32 rtt_min;   /* us; all ones: none */
+	__u32 segs_in;
+	__u32 segs_out;
+	__u32 retrans;
+	__u32 out_of_order;
+	__u32 window; /* of the peer, bytes; of a listener, requests that wait for their ACK */
+	__u32 backlog; /* of a listener: connections that wait to be accepted */
+	__u32 backlog_max;
+	__u32 overflows; /* of a listener: SYNs and ACKs dropped for want of room */
+	__s32 err;  /* errno, positive */
+	__u8 what;  /* enum conn_what */
+	__u8 state;  /* TCP state; before the change, for a failed or closed one */
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct conn_event) == 160, "conn_event");
+
 /* What a program could not keep, by place; an index into the errors map. */
 enum site {
 	SITE_TABLE_FULL,	 /* buffers counted in the remainder */
@@ -178,6 +248,8 @@ enum site {
 	SITE_BOUND,    /* bound addresses that could not be kept */
 	SITE_STACK,    /* stacks that could not be taken */
 	SITE_CACHE,    /* CPUs beyond the cache: a bug of ours */
+	SITE_CONN,	   /* connections that the table had no room for */
+	SITE_CONN_RING, /* changes of connections that the ring had no room for */
 	SITE_MAX,
 };
 #endif

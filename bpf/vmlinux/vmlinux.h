@@ -128,6 +128,7 @@ struct sock_common {
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
+	long unsigned int skc_flags;
 };
 
 typedef struct {
@@ -136,17 +137,80 @@ typedef struct {
 
 struct sock {
 	struct sock_common __sk_common;
+	atomic_t sk_drops;
 	struct {
 		atomic_t rmem_alloc;
 	} sk_backlog;
 	int sk_rcvbuf;
+	int sk_err;
 	u16 sk_protocol;
 	u16 sk_type;
 	int sk_sndbuf;
+	u32 sk_ack_backlog;
+	u32 sk_max_ack_backlog;
 };
 
 struct socket {
 	struct sock *sk;
+};
+
+struct inet_sock {
+	__be16 inet_sport;
+};
+
+struct request_sock_queue {
+	atomic_t qlen;
+};
+
+struct inet_connection_sock {
+	struct request_sock_queue icsk_accept_queue;
+};
+
+struct minmax_sample {
+	u32 v;
+};
+
+struct minmax {
+	struct minmax_sample s[3];
+};
+
+struct tcp_sock {
+	u32 snd_wnd;
+	struct minmax rtt_min;
+	u32 segs_out;
+	u8 chrono_type;
+	u32 chrono_start;
+	u32 chrono_stat[3];
+	u32 write_seq;
+	u32 mdev_us;
+	u32 snd_una;
+	u32 srtt_us;
+	u64 bytes_received;
+	u32 segs_in;
+	u64 bytes_acked;
+	u32 total_retrans;
+	u32 rcv_ooopack;
+};
+
+typedef short unsigned int __kernel_sa_family_t;
+typedef __kernel_sa_family_t sa_family_t;
+
+struct sockaddr {
+	sa_family_t sa_family;
+};
+
+struct in_addr {
+	__be32 s_addr;
+};
+
+struct sockaddr_in {
+	__be16 sin_port;
+	struct in_addr sin_addr;
+};
+
+struct sockaddr_in6 {
+	__be16 sin6_port;
+	struct in6_addr sin6_addr;
 };
 
 struct inode;
@@ -272,6 +336,15 @@ struct bpf_iter__task_file {
 	struct file *file;
 };
 
+struct bpf_map;
+
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	void *key;
+	void *value;
+};
+
 struct iphdr {
 	__u8 ihl : 4;
 	__u8 version : 4;
@@ -293,4 +366,4 @@ struct sk_buff___vlan_present {
 #pragma clang attribute pop
 
 #endif
-/* sha256 of wanted.txt and of the text above: ee253c97a188a78a64ff5a85c35dc1763ffe6bdbb61b9fb67ff6a16650271d05 */
+/* sha256 of wanted.txt and of the text above: 69fd22647737e7963c234336786f129dc4787b82e5cb81d222ce8d58282c24d6 */

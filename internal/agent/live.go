@@ -22,6 +22,7 @@ type live struct {
 	owners *owner.Sensor
 	drops  *drop.Sensor // nil if not asked for
 	flows  *flow.Sensor // nil if not asked for
+	conns  conns        // its sensor is nil if not asked for
 
 	dropTable *table.Drops
 	flowTable *table.Flows
@@ -69,19 +70,26 @@ func (l *live) Follow(ctx context.Context, until time.Time) error {
 	return nil
 }
 
-// listen reads samples until next, and lets the programs take as many again.
+// listen reads samples until next, and lets the programs take as many again;
+// then it reads what connections have done meanwhile.
 func (l *live) listen(ctx context.Context, next time.Time) error {
 	if l.drops == nil {
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Until(next)):
 		}
+	} else {
+		if err := l.drops.Allow(l.cfg.Samples); err != nil {
+			return err
+		}
+		if err := l.readSamples(next); err != nil {
+			return err
+		}
+	}
+	if l.conns.sensor == nil {
 		return nil
 	}
-	if err := l.drops.Allow(l.cfg.Samples); err != nil {
-		return err
-	}
-	return l.readSamples(next)
+	return l.conns.read()
 }
 
 func (l *live) readSamples(until time.Time) error {
@@ -108,6 +116,9 @@ func (l *live) Stop() error {
 	if l.flows != nil {
 		errs = append(errs, l.flows.Detach())
 	}
+	if l.conns.sensor != nil {
+		errs = append(errs, l.conns.end(), l.conns.sensor.Detach())
+	}
 	// What was counted is in both generations; the first poll of each is
 	// done here, the second by the Roll that follows.
 	return errors.Join(append(errs, l.poll())...)
@@ -119,6 +130,11 @@ func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, e
 	if err := l.poll(); err != nil {
 		return nil, err
 	}
+	if l.conns.sensor != nil {
+		if err := l.conns.end(); err != nil {
+			return nil, err
+		}
+	}
 	l.want()
 	l.names.refresh(ctx)
 	if err := l.names.rescan(end); err != nil {
@@ -128,6 +144,7 @@ func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, e
 	l.rollSamples(b)
 	lost := l.rollDrops(b)
 	l.rollFlows(b, lost)
+	l.rollConns(b)
 	return l.cfg.Select.apply(b), l.rollLosses(b)
 }
 
@@ -164,6 +181,7 @@ func (l *live) mono(first, last, momentNS, momentJiffies uint64) uint64 {
 // one refresh finds it.
 func (l *live) want() {
 	l.findPlaces()
+	l.wantConns()
 	for i := range l.rows {
 		r := &l.rows[i]
 		l.names.want(r.key.NetNS, r.key.IfIndex, decode.OwnerRef{Start: r.count.OwnerStart, PID: r.count.PID})
@@ -324,6 +342,9 @@ func (l *live) rollLosses(b *record.Batch) error {
 	}
 	if l.flows != nil {
 		readers = append(readers, l.flows.Losses)
+	}
+	if l.conns.sensor != nil {
+		readers = append(readers, l.conns.sensor.Losses)
 	}
 	if l.names.failed > 0 {
 		b.Lost = append(b.Lost, record.Lost{

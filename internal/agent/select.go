@@ -55,5 +55,20 @@ func (s *Select) apply(b *record.Batch) *record.Batch {
 			kept.Flows = append(kept.Flows, b.Flows[i])
 		}
 	}
+	for i := range b.Conns {
+		if s.Match(&b.Conns[i].Endpoints) {
+			kept.Conns = append(kept.Conns, b.Conns[i])
+		}
+	}
+	for i := range b.Requests {
+		if s.Match(&b.Requests[i].Endpoints) {
+			kept.Requests = append(kept.Requests, b.Requests[i])
+		}
+	}
+	for i := range b.Queries {
+		if s.Match(&b.Queries[i].Endpoints) {
+			kept.Queries = append(kept.Queries, b.Queries[i])
+		}
+	}
 	return kept
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/netfate/netfate/internal/filter"
 	"github.com/netfate/netfate/internal/kernel"
+	"github.com/netfate/netfate/internal/sensor/conn"
 	"github.com/netfate/netfate/internal/sensor/drop"
 	"github.com/netfate/netfate/internal/sensor/flow"
 	"github.com/netfate/netfate/internal/sensor/owner"
@@ -24,7 +26,10 @@ import (
 
 // Config says what to watch. The zero value watches nothing.
 type Config struct {
-	Drops, Flows bool
+	Drops, Flows, Conns bool
+	// OpenConns tells of connections and listeners that are open too, at the end
+	// of each interval.
+	OpenConns bool
 	// Filter restricts what the kernel counts; nil counts everything.
 	Filter *filter.Pair
 	// Select restricts what the sinks get.
@@ -173,10 +178,10 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 		return err
 	}
 	l.names.owners = l.owners
-	var both sync.WaitGroup
-	var dropErr, flowErr error
+	var all sync.WaitGroup
+	var dropErr, flowErr, connErr error
 	if cfg.Drops {
-		both.Go(func() {
+		all.Go(func() {
 			l.drops, dropErr = drop.New(drop.Config{
 				Args: args, Filter: cfg.Filter, MaxDrops: cfg.MaxDrops, Stack: cfg.Stack,
 				Owners: l.owners.Owners(), Types: types, Raw: cfg.Raw,
@@ -185,18 +190,22 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 	}
 	if cfg.Flows {
 		l.flowTable = table.NewFlows(remember)
-		both.Go(func() {
+		all.Go(func() {
 			l.flows, flowErr = flow.New(flow.Config{
 				Filter: cfg.Filter, MaxFlows: cfg.MaxFlows,
 				Owners: l.owners.Owners(), Types: types, Raw: cfg.Raw,
 			})
 		})
 	}
-	both.Wait()
-	if dropErr != nil { // both fail for the same reason, as a rule
-		return dropErr
+	if cfg.Conns {
+		all.Go(func() {
+			l.conns.open = cfg.OpenConns
+			l.conns.sensor, connErr = conn.New(conn.Config{Owners: l.owners.Owners(), Types: types, Raw: cfg.Raw})
+		})
 	}
-	return flowErr
+	all.Wait()
+	// They fail for the same reason, as a rule: the first tells it.
+	return cmp.Or(dropErr, flowErr, connErr)
 }
 
 // attach starts the sensors: owners first, so that no packet comes before its
@@ -219,6 +228,11 @@ func (l *live) attach() error {
 			return kernel.Diagnose(err, "attach the flow sensor")
 		}
 	}
+	if l.conns.sensor != nil {
+		if err := l.conns.sensor.Attach(); err != nil {
+			return kernel.Diagnose(err, "attach the connection sensor")
+		}
+	}
 	// Nothing needs symbols before the first interval ends, and reading them
 	// would take a CPU from the verifier.
 	l.names.symbols = kernel.LoadSymbols()
@@ -233,6 +247,9 @@ func (l *live) lacks() []string {
 	}
 	if l.flows != nil {
 		lacks = append(lacks, l.flows.Lacks()...)
+	}
+	if l.conns.sensor != nil {
+		lacks = append(lacks, l.conns.sensor.Lacks()...)
 	}
 	return uniq(lacks)
 }
@@ -250,6 +267,9 @@ func uniq(lines []string) (out []string) {
 // close frees everything. It may be called on a half-made feed.
 func (l *live) close() error {
 	var errs []error
+	if l.conns.sensor != nil {
+		errs = append(errs, l.conns.sensor.Close())
+	}
 	if l.flows != nil {
 		errs = append(errs, l.flows.Close())
 	}

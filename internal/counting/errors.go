@@ -21,6 +21,8 @@ const (
 	BoundKeep               // bound addresses that could not be kept
 	Stack                   // stacks that could not be taken
 	Cache                   // CPUs beyond the cache
+	Conn                    // connections that the table had no room for
+	ConnRing                // changes of connections that the ring had no room for
 	sites
 )
 
@@ -51,6 +53,10 @@ func (s Site) text() (reason, effect string) {
 		return "stack not taken", "these samples have no stack"
 	case Cache:
 		return "CPU beyond the cache", "these buffers are counted nowhere: a bug of netfate's"
+	case Conn:
+		return "connection table full", "these connections are told when they close, without their beginning"
+	case ConnRing:
+		return "ring full", "these changes of connections are not told"
 	}
 	return fmt.Sprintf("site %d", s), ""
 }

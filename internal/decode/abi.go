@@ -145,6 +145,76 @@ type DropEvent struct {
 	Packet     [PacketLen]byte
 }
 
+// What a connection is to its socket.
+const (
+	ConnClient   = 1
+	ConnServer   = 2
+	ConnListener = 3
+)
+
+// Flags of a connection.
+const (
+	ConnOlder    = 1 // than netfate: its start is not known
+	ConnRSTIn    = 2
+	ConnRSTOut   = 4
+	ConnFINOut   = 8 // a FIN was queued
+	ConnFINIn    = 16
+	ConnAllAcked = 32 // all that was queued is acknowledged
+)
+
+// Who began to close a connection.
+const (
+	ConnEndLocal = 1
+	ConnEndPeer  = 2
+	ConnEndBoth  = 3
+)
+
+// What a row tells of a connection.
+const (
+	ConnOpened = 1
+	ConnFailed = 2
+	ConnClosed = 3
+	ConnOpen   = 4 // it goes on
+)
+
+// Conn is what is kept of a connection beside its socket. The tuple's source
+// is the local side. Times are CLOCK_MONOTONIC ns, 0 if not known.
+type Conn struct {
+	Tuple
+	Owner              OwnerRef
+	Start, Established uint64
+	NetNS              uint32
+	Role               uint8
+	Flags              uint8
+	End                uint8
+	_                  uint8
+}
+
+// ConnEvent is one row: a change of a connection, or how it is. Its numbers
+// are the socket's own: ConnEvent's methods give them their usual meaning.
+type ConnEvent struct {
+	Conn        Conn
+	Time        uint64 // CLOCK_MONOTONIC ns
+	BytesIn     uint64 // a FIN counts
+	BytesOut    uint64 // a SYN and a FIN count
+	RwndLimited uint32 // jiffies
+	SRTT        uint32 // us, times 8
+	RTTVar      uint32 // us, times 4
+	RTTMin      uint32 // us; all ones: none
+	SegsIn      uint32
+	SegsOut     uint32
+	Retrans     uint32
+	OutOfOrder  uint32
+	Window      uint32 // of the peer, bytes; of a listener, requests that wait for their ACK
+	Backlog     uint32 // of a listener
+	BacklogMax  uint32
+	Overflows   uint32
+	Err         int32 // errno, positive
+	What        uint8
+	State       uint8
+	_           [2]uint8
+}
+
 // pod reads a struct without pointers from the front of b; false if b is too
 // short. The kernel and this process share byte order and alignment rules.
 func pod[T any](b []byte, to *T) bool {

@@ -42,6 +42,8 @@ func mirrors() map[string]reflect.Type {
 			Count DropCount
 		}](),
 		"drop_event": reflect.TypeFor[DropEvent](),
+		"conn":       reflect.TypeFor[Conn](),
+		"conn_event": reflect.TypeFor[ConnEvent](),
 	}
 }
 
@@ -243,7 +245,7 @@ func TestABIOfObjects(t *testing.T) {
 	// iterator is not, and is held by TestABIOfHeader.
 	for _, name := range []string{
 		"tuple", "owner", "process_key", "process", "bound_key", "flow_key", "flow_count", "flow_slot",
-		"drop_key", "drop_count", "drop_slot",
+		"drop_key", "drop_count", "drop_slot", "conn",
 	} {
 		if compared[name] < 2 {
 			t.Errorf("struct %s: found in %d objects, want one for each architecture at least", name, compared[name])
@@ -258,6 +260,13 @@ func TestABIOfEnums(t *testing.T) {
 		"drop_flag": {
 			"DROP_IN": DropIn, "DROP_OUT": DropOut, "DROP_FORWARD": DropForward, "DROP_DIRECTION": DropDirection, "DROP_OTHER": DropOther,
 		},
+		"conn_role": {"CONN_CLIENT": ConnClient, "CONN_SERVER": ConnServer, "CONN_LISTENER": ConnListener},
+		"conn_flag": {
+			"CONN_OLDER": ConnOlder, "CONN_RST_IN": ConnRSTIn, "CONN_RST_OUT": ConnRSTOut,
+			"CONN_FIN_OUT": ConnFINOut, "CONN_FIN_IN": ConnFINIn, "CONN_ALL_ACKED": ConnAllAcked,
+		},
+		"conn_end":  {"CONN_END_LOCAL": ConnEndLocal, "CONN_END_PEER": ConnEndPeer, "CONN_END_BOTH": ConnEndBoth},
+		"conn_what": {"CONN_OPENED": ConnOpened, "CONN_FAILED": ConnFailed, "CONN_CLOSED": ConnClosed, "CONN_OPEN": ConnOpen},
 	}
 	spec := compiled(t)
 	for _, name := range declared(t, "enum") {

@@ -20,14 +20,17 @@ const (
 	ConnOpen   ConnEvent = "open"
 	ConnFailed ConnEvent = "failed"
 	ConnClosed ConnEvent = "closed"
+	// ConnListens tells of a listener: who waits for connections, and how many
+	// wait for it.
+	ConnListens ConnEvent = "listens"
 )
 
 // Conn is a TCP connection as one socket of this host knows it: when it opens,
-// fails or closes, and, if it lives long, once an interval. The source is the
+// fails or closes, and while it is open; or a listener. The source is the
 // client. Numbers count from the connection's beginning, even if netfate came later.
 type Conn struct {
 	Endpoints
-	Event          ConnEvent `rec:"event" doc:"What happened: opened, open (it goes on), failed or closed."`
+	Event          ConnEvent `rec:"event" doc:"What happened: opened, open (it goes on), failed, closed, or listens, of a listener."`
 	State          string    `rec:"state" doc:"State of the socket: established, close_wait, syn_sent …" otel:"network.connection.state"`
 	Side           Side      `rec:"role" doc:"What this host's socket is: client or server."`
 	Start          time.Time `rec:"start" doc:"First SYN, or when netfate found the connection open."`
@@ -42,9 +45,13 @@ type Conn struct {
 	SegmentsIn     uint64    `rec:"segments_in" role:"measure" unit:"packets" doc:"TCP segments received."`
 	SegmentsOut    uint64    `rec:"segments_out" role:"measure" unit:"packets" doc:"TCP segments sent, those sent again included."`
 	Retransmits    uint64    `rec:"retransmits" role:"measure" unit:"packets" doc:"TCP segments sent again."`
-	OutOfOrder     uint64    `rec:"out_of_order" role:"measure" unit:"packets" doc:"TCP segments received out of order; null before Linux 5.4."`
-	ZeroWindows    uint64    `rec:"zero_windows" role:"measure" doc:"Times that the peer had no room and this side probed it."`
-	Resets         uint64    `rec:"resets" role:"measure" doc:"RST segments, sent or received."`
-	ClosedBy       string    `rec:"closed_by" doc:"Who ended it: local, peer, both (at once), local_reset, peer_reset, timeout or kernel; null while it lives."`
-	Error          string    `rec:"error" doc:"Why it failed or broke: refused, timed_out, unreachable, reset, no_local_port, aborted …; null if it did not."`
+	OutOfOrder     uint64    `rec:"out_of_order" role:"measure" unit:"packets" doc:"TCP segments received out of order."`
+	RwndMicros     uint64    `rec:"rwnd_limited_us" unit:"us" doc:"Time that the peer's receive window held this side up."`
+	ZeroWindow     bool      `rec:"zero_window" doc:"True if the peer has no room at this moment."`
+	ClosedBy       string    `rec:"closed_by" doc:"Who ended it: local or peer by the first FIN, both at once, local_reset, peer_reset, timeout, or kernel; null while it lives, or if not known."`
+	Error          string    `rec:"error" otel:"error.type" doc:"Why it failed or broke: refused, timed_out, host_unreachable, net_unreachable, no_local_port, forbidden, reset, aborted …; null if it did not."`
+	Backlog        uint64    `rec:"backlog" doc:"Of a listener: connections that wait to be accepted."`
+	BacklogMax     uint64    `rec:"backlog_max" doc:"Of a listener: how many may wait."`
+	SynQueue       uint64    `rec:"syn_queue" doc:"Of a listener: handshakes that are not complete."`
+	Overflows      uint64    `rec:"overflows" role:"measure" unit:"packets" doc:"Of a listener, since it listens: SYNs and ACKs that it dropped for want of room."`
 }

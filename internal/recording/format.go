@@ -57,11 +57,14 @@ type Limits struct {
 
 // Counts says how much a recording, or a part of it, holds.
 type Counts struct {
-	Batches uint64 `json:"batches"`
-	Drops   uint64 `json:"drops"` // rows of each kind, not packets
-	Samples uint64 `json:"samples"`
-	Flows   uint64 `json:"flows"`
-	Lost    uint64 `json:"lost"`
+	Batches  uint64 `json:"batches"`
+	Drops    uint64 `json:"drops"` // rows of each kind, not packets
+	Samples  uint64 `json:"samples"`
+	Flows    uint64 `json:"flows"`
+	Conns    uint64 `json:"conns,omitempty"`
+	Requests uint64 `json:"requests,omitempty"`
+	Queries  uint64 `json:"queries,omitempty"`
+	Lost     uint64 `json:"lost"`
 }
 
 func (c *Counts) add(b *record.Batch) {
@@ -69,17 +72,50 @@ func (c *Counts) add(b *record.Batch) {
 	c.Drops += uint64(len(b.Drops))
 	c.Samples += uint64(len(b.Samples))
 	c.Flows += uint64(len(b.Flows))
+	c.Conns += uint64(len(b.Conns))
+	c.Requests += uint64(len(b.Requests))
+	c.Queries += uint64(len(b.Queries))
 	c.Lost += uint64(len(b.Lost))
 }
 
 // batchLine opens a batch and says how many lines of each kind belong to it.
 type batchLine struct {
-	Start   time.Time `json:"start"`
-	End     time.Time `json:"end"`
-	Drops   uint64    `json:"drops"`
-	Samples uint64    `json:"samples"`
-	Flows   uint64    `json:"flows"`
-	Lost    uint64    `json:"lost"`
+	Start    time.Time `json:"start"`
+	End      time.Time `json:"end"`
+	Drops    uint64    `json:"drops"`
+	Samples  uint64    `json:"samples"`
+	Flows    uint64    `json:"flows"`
+	Conns    uint64    `json:"conns,omitempty"`
+	Requests uint64    `json:"requests,omitempty"`
+	Queries  uint64    `json:"queries,omitempty"`
+	Lost     uint64    `json:"lost"`
+}
+
+func batchLineOf(b *record.Batch) batchLine {
+	return batchLine{
+		Start: b.Start.UTC(), End: b.End.UTC(),
+		Drops: uint64(len(b.Drops)), Samples: uint64(len(b.Samples)), Flows: uint64(len(b.Flows)), Conns: uint64(len(b.Conns)),
+		Requests: uint64(len(b.Requests)), Queries: uint64(len(b.Queries)), Lost: uint64(len(b.Lost)),
+	}
+}
+
+// missing and surplus report whether a batch lacks lines that head announced,
+// or has more of a kind.
+func (head *batchLine) missing(b *record.Batch) bool {
+	have := batchLineOf(b)
+	return have.Drops < head.Drops || have.Samples < head.Samples || have.Flows < head.Flows || have.Conns < head.Conns ||
+		have.Requests < head.Requests || have.Queries < head.Queries || have.Lost < head.Lost
+}
+
+func (head *batchLine) surplus(b *record.Batch) bool {
+	have := batchLineOf(b)
+	return have.Drops > head.Drops || have.Samples > head.Samples || have.Flows > head.Flows ||
+		have.Conns > head.Conns || have.Requests > head.Requests || have.Queries > head.Queries || have.Lost > head.Lost
+}
+
+// lines is how many lines follow the batch's own.
+func (head *batchLine) lines() int {
+	return int(head.Drops + head.Samples + head.Flows + head.Conns + head.Requests + head.Queries + head.Lost)
 }
 
 // trailerLine closes a recording that was closed in order.
@@ -111,10 +147,11 @@ func (e *FullError) Error() string {
 func (e *FullError) Unwrap() error { return ErrFull }
 
 // kinds are the fields of each kind of record, worked out once per file.
-type kinds struct{ drop, flow, lost []record.Field }
+type kinds struct{ drop, flow, conn, request, query, lost []record.Field }
 
 func newKinds() kinds {
 	return kinds{
-		drop: record.Fields(record.Drop{}), flow: record.Fields(record.Flow{}), lost: record.Fields(record.Lost{}),
+		drop: record.Fields(record.Drop{}), flow: record.Fields(record.Flow{}), conn: record.Fields(record.Conn{}),
+		request: record.Fields(record.Request{}), query: record.Fields(record.Query{}), lost: record.Fields(record.Lost{}),
 	}
 }

@@ -146,7 +146,7 @@ func (r *Reader) next() (*record.Batch, error) {
 			return r.batch(head)
 		case "trailer":
 			return nil, r.trailer(body)
-		case "drop", "sample", "flow", "lost":
+		case "drop", "sample", "flow", "conn", "request", "query", "lost":
 			return nil, fmt.Errorf("a %s line stands outside its batch", kind)
 		default:
 			r.unknown++
@@ -159,8 +159,7 @@ func (r *Reader) next() (*record.Batch, error) {
 func (r *Reader) batch(head batchLine) (*record.Batch, error) {
 	b := &record.Batch{Start: head.Start.UTC(), End: head.End.UTC()}
 	size := 0
-	for uint64(len(b.Drops)) < head.Drops || uint64(len(b.Samples)) < head.Samples ||
-		uint64(len(b.Flows)) < head.Flows || uint64(len(b.Lost)) < head.Lost {
+	for head.missing(b) {
 		line, err := r.line()
 		if err != nil {
 			return nil, err
@@ -176,8 +175,7 @@ func (r *Reader) batch(head batchLine) (*record.Batch, error) {
 			return nil, err
 		}
 	}
-	if uint64(len(b.Drops)) > head.Drops || uint64(len(b.Samples)) > head.Samples ||
-		uint64(len(b.Flows)) > head.Flows || uint64(len(b.Lost)) > head.Lost {
+	if head.surplus(b) {
 		return nil, errors.New("the batch has more lines of a kind than it announced")
 	}
 	return b, r.checked()
@@ -204,6 +202,15 @@ func (r *Reader) add(b *record.Batch, kind string, body []byte) error {
 	case "flow":
 		b.Flows = append(b.Flows, record.Flow{})
 		return record.ParseJSON(body, r.kinds.flow, &b.Flows[len(b.Flows)-1])
+	case "conn":
+		b.Conns = append(b.Conns, record.Conn{})
+		return record.ParseJSON(body, r.kinds.conn, &b.Conns[len(b.Conns)-1])
+	case "request":
+		b.Requests = append(b.Requests, record.Request{})
+		return record.ParseJSON(body, r.kinds.request, &b.Requests[len(b.Requests)-1])
+	case "query":
+		b.Queries = append(b.Queries, record.Query{})
+		return record.ParseJSON(body, r.kinds.query, &b.Queries[len(b.Queries)-1])
 	case "lost":
 		b.Lost = append(b.Lost, record.Lost{})
 		return record.ParseJSON(body, r.kinds.lost, &b.Lost[len(b.Lost)-1])

@@ -334,8 +334,8 @@ func TestRefuses(t *testing.T) {
 
 func TestUnknownKind(t *testing.T) {
 	text := `{"magic":"netfate-recording","version":1,"more":true}` + "\n" +
-		`{"batch":{"drops":1,"conns":1}}` + "\n" + `{"drop":{"packets":3,"colour":"red"}}` + "\n" + `{"conn":{}}` + "\n" +
-		`{"trailer":{"batches":1,"drops":1,"conns":1}}` + "\n"
+		`{"batch":{"drops":1,"smells":1}}` + "\n" + `{"drop":{"packets":3,"colour":"red"}}` + "\n" + `{"smell":{}}` + "\n" +
+		`{"trailer":{"batches":1,"drops":1,"smells":1}}` + "\n"
 	got, note, err := readAll([]byte(text))
 	if err != nil || len(got) != 1 || got[0].Drops[0].Packets != 3 || !strings.Contains(note, "1 lines are of kinds") {
 		t.Errorf("got %v, note %q, error %v", got, note, err)

@@ -83,7 +83,8 @@ func (w *Writer) Batch(b *record.Batch) error {
 		return fmt.Errorf("write recording: %w", err)
 	}
 	w.text = text
-	if len(w.text)+recordCost*(len(b.Drops)+len(b.Samples)+len(b.Flows)+len(b.Lost)) > maxBatchBytes {
+	head := batchLineOf(b)
+	if len(w.text)+recordCost*head.lines() > maxBatchBytes {
 		return w.halves(b)
 	}
 	w.compress()
@@ -105,8 +106,11 @@ func (w *Writer) halves(b *record.Batch) error {
 	one.Drops, two.Drops = b.Drops[:len(b.Drops)/2], b.Drops[len(b.Drops)/2:]
 	one.Samples, two.Samples = b.Samples[:len(b.Samples)/2], b.Samples[len(b.Samples)/2:]
 	one.Flows, two.Flows = b.Flows[:len(b.Flows)/2], b.Flows[len(b.Flows)/2:]
+	one.Conns, two.Conns = b.Conns[:len(b.Conns)/2], b.Conns[len(b.Conns)/2:]
+	one.Requests, two.Requests = b.Requests[:len(b.Requests)/2], b.Requests[len(b.Requests)/2:]
+	one.Queries, two.Queries = b.Queries[:len(b.Queries)/2], b.Queries[len(b.Queries)/2:]
 	one.Lost, two.Lost = nil, b.Lost
-	if len(one.Drops)+len(one.Samples)+len(one.Flows) == 0 {
+	if head := batchLineOf(&one); head.lines() == 0 {
 		w.err = errors.New("write recording: one record is larger than a batch may be")
 		return w.err
 	}
@@ -120,10 +124,7 @@ func (w *Writer) halves(b *record.Batch) error {
 }
 
 func (w *Writer) appendBatch(dst []byte, b *record.Batch) ([]byte, error) {
-	head, err := json.Marshal(batchLine{
-		Start: b.Start.UTC(), End: b.End.UTC(), Drops: uint64(len(b.Drops)), Samples: uint64(len(b.Samples)),
-		Flows: uint64(len(b.Flows)), Lost: uint64(len(b.Lost)),
-	})
+	head, err := json.Marshal(batchLineOf(b))
 	if err != nil { // a year beyond 9999
 		return nil, err
 	}
@@ -136,6 +137,15 @@ func (w *Writer) appendBatch(dst []byte, b *record.Batch) ([]byte, error) {
 	}
 	for i := range b.Flows {
 		dst = appendLine(dst, "flow", w.kinds.flow, &b.Flows[i])
+	}
+	for i := range b.Conns {
+		dst = appendLine(dst, "conn", w.kinds.conn, &b.Conns[i])
+	}
+	for i := range b.Requests {
+		dst = appendLine(dst, "request", w.kinds.request, &b.Requests[i])
+	}
+	for i := range b.Queries {
+		dst = appendLine(dst, "query", w.kinds.query, &b.Queries[i])
 	}
 	for i := range b.Lost {
 		dst = appendLine(dst, "lost", w.kinds.lost, &b.Lost[i])

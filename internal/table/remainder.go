@@ -24,6 +24,9 @@ type Remainder struct {
 	// Rows and Samples are how many rows were added up and how many samples
 	// were left out since the last Batch.
 	Rows, Samples uint64
+	// Single are rows that cannot be added up and are not kept: connections,
+	// requests, queries.
+	Single uint64
 }
 
 // ownerRest is an owner, as far as a remainder tells owners apart.
@@ -54,7 +57,7 @@ func NewRemainder() *Remainder {
 }
 
 // Empty reports whether there is nothing to tell since the last Batch.
-func (r *Remainder) Empty() bool { return r.Len() == 0 && r.Samples == 0 }
+func (r *Remainder) Empty() bool { return r.Len() == 0 && r.Samples == 0 && r.Single == 0 }
 
 // Len returns how many rows the next Batch has.
 func (r *Remainder) Len() int { return len(r.dropRows) + len(r.flowRows) + len(r.lost) }
@@ -76,6 +79,7 @@ func (r *Remainder) Add(b *record.Batch) {
 	}
 	r.Rows += uint64(len(b.Drops) + len(b.Flows))
 	r.Samples += uint64(len(b.Samples))
+	r.Single += uint64(len(b.Conns) + len(b.Requests) + len(b.Queries))
 }
 
 // Batch returns what was added, frozen, and empties the remainder.

@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/netfate/netfate/internal/kernel"
+	"github.com/netfate/netfate/internal/sensor/conn"
 	"github.com/netfate/netfate/internal/sensor/drop"
 	"github.com/netfate/netfate/internal/sensor/flow"
 	"github.com/netfate/netfate/internal/sensor/owner"
@@ -52,6 +53,13 @@ func TestEveryProgramLoads(t *testing.T) {
 		}
 		check(t, s.Attach())
 		check(t, s.Close())
+		c, err := conn.New(conn.Config{Owners: owners.Owners(), Raw: raw})
+		if err != nil {
+			t.Errorf("conn, raw %v: %+v", raw, err)
+			continue
+		}
+		check(t, c.Attach())
+		check(t, c.Close())
 	}
 	// An older kernel's tracepoint has no reason and no receiver.
 	args := freeArgs(t)
@@ -76,6 +84,7 @@ func TestNothingIsLeft(t *testing.T) {
 	makers := map[string]func() (life, error){
 		"drop":  func() (life, error) { return drop.New(drop.Config{Args: freeArgs(t)}) },
 		"flow":  func() (life, error) { return flow.New(flow.Config{}) },
+		"conn":  func() (life, error) { return conn.New(conn.Config{}) },
 		"raw":   func() (life, error) { return flow.New(flow.Config{Raw: true}) },
 		"owner": func() (life, error) { return owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
 	}

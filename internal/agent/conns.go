@@ -1,0 +1,162 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/netfate/netfate/internal/decode"
+	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/internal/sensor/conn"
+	"github.com/netfate/netfate/internal/table"
+)
+
+// maxConnRows bounds the changes of connections, and the open ones, that are
+// kept in one interval: some 20 MB each.
+const maxConnRows = 100_000
+
+// conns collects what the connection sensor tells in one interval. It belongs
+// to the pump.
+type conns struct {
+	sensor *conn.Sensor
+	open   bool // those that are open are told too, each interval
+
+	rows    []decode.ConnEvent
+	omitted uint64
+}
+
+// read takes the changes that wait in the ring.
+func (c *conns) read() error {
+	now := time.Now()
+	for {
+		var e decode.ConnEvent
+		ok, err := c.sensor.Next(now, &e)
+		if err != nil || !ok {
+			return err
+		}
+		c.keep(&e)
+	}
+}
+
+func (c *conns) keep(e *decode.ConnEvent) {
+	if len(c.rows) >= maxConnRows {
+		c.omitted++
+		return
+	}
+	c.rows = append(c.rows, *e)
+}
+
+// end takes the last changes of an interval, and those that are open at its end.
+func (c *conns) end() error {
+	if err := c.read(); err != nil || !c.open {
+		return err
+	}
+	changes := len(c.rows)
+	var more uint64
+	err := c.sensor.Open(func(e *decode.ConnEvent) {
+		if len(c.rows)-changes >= maxConnRows {
+			more++
+			return
+		}
+		c.rows = append(c.rows, *e)
+	})
+	c.omitted += more
+	return err
+}
+
+// wantConns asks the enrichers for what the rows of this interval will need.
+func (l *live) wantConns() {
+	for i := range l.conns.rows {
+		c := &l.conns.rows[i].Conn
+		l.names.want(c.NetNS, 0, l.connOwner(c))
+	}
+}
+
+// connOwner is whose a connection is: who uses its socket, or who bound its
+// address, if nobody has used it yet.
+func (l *live) connOwner(c *decode.Conn) decode.OwnerRef {
+	if c.Owner.PID != 0 {
+		return c.Owner
+	}
+	pair := table.PairOf(&c.Tuple, c.NetNS, true, false)
+	o, _ := l.names.Owner(&pair)
+	return o
+}
+
+func (l *live) rollConns(b *record.Batch) {
+	c := &l.conns
+	b.Conns = make([]record.Conn, 0, len(c.rows))
+	for i := range c.rows {
+		b.Conns = append(b.Conns, l.conn(&c.rows[i]))
+	}
+	c.rows = c.rows[:0]
+	if cap(c.rows) > maxIdleRows {
+		c.rows = nil
+	}
+	if c.omitted > 0 {
+		b.Lost = append(b.Lost, record.Lost{
+			Time: b.End, Place: "connections", Reason: "more in one interval than are kept", Count: c.omitted,
+			Effect: "these changes of connections, or open ones, are not told",
+		})
+		c.omitted = 0
+	}
+}
+
+// conn makes the record of a connection or a listener.
+func (l *live) conn(e *decode.ConnEvent) record.Conn {
+	o := l.connOwner(&e.Conn)
+	t := e.Sides()
+	var r record.Conn
+	l.names.endpoints(&r.Endpoints, l.clock.Wall(e.Time), &t, e.Conn.NetNS, 0)
+	r.Owner = l.names.owner(o)
+	r.State = decode.SocketState(e.State)
+	r.Event = connEvent(e)
+	if r.Event == record.ConnListens {
+		r.Backlog, r.BacklogMax = uint64(e.Backlog), uint64(e.BacklogMax)
+		r.SynQueue, r.Overflows = uint64(e.Window), uint64(e.Overflows)
+		r.Side = record.Server
+		r.Start = l.clock.Wall(e.Conn.Start)
+		r.Older = e.Conn.Flags&decode.ConnOlder != 0
+		return r
+	}
+	switch e.Conn.Role {
+	case decode.ConnClient:
+		r.Side = record.Client
+	case decode.ConnServer:
+		r.Side = record.Server
+	}
+	r.Older = e.Conn.Flags&decode.ConnOlder != 0
+	if e.Conn.Start != 0 {
+		r.Start = l.clock.Wall(e.Conn.Start)
+		r.DurationMicros = (e.Time - e.Conn.Start) / 1000
+	}
+	switch {
+	case e.Conn.Role != decode.ConnClient || r.Older:
+	case e.Conn.Established != 0:
+		r.ConnectMicros = uint32((e.Conn.Established - e.Conn.Start) / 1000)
+	case r.Event == record.ConnFailed:
+		r.ConnectMicros = uint32((e.Time - e.Conn.Start) / 1000)
+	}
+	r.RTTMicros, r.RTTMinMicros, r.RTTVarMicros = e.RTT()
+	r.BytesIn, r.BytesOut = e.PayloadIn(), e.PayloadOut()
+	r.SegmentsIn, r.SegmentsOut = uint64(e.SegsIn), uint64(e.SegsOut)
+	r.Retransmits, r.OutOfOrder = uint64(e.Retrans), uint64(e.OutOfOrder)
+	r.RwndMicros = uint64(e.RwndLimited) * l.tick / 1000
+	r.ZeroWindow = r.Event == record.ConnOpen && e.State == tcpEstablished && e.Window == 0
+	r.ClosedBy, r.Error = e.ClosedBy(), e.Error()
+	return r
+}
+
+const tcpEstablished = 1
+
+func connEvent(e *decode.ConnEvent) record.ConnEvent {
+	switch {
+	case e.Conn.Role == decode.ConnListener:
+		return record.ConnListens
+	case e.What == decode.ConnOpened:
+		return record.ConnOpened
+	case e.What == decode.ConnFailed:
+		return record.ConnFailed
+	case e.What == decode.ConnClosed:
+		return record.ConnClosed
+	}
+	return record.ConnOpen
+}
