@@ -340,10 +340,14 @@ int open_conns(struct bpf_iter__bpf_map_elem *ctx)
 	return 0;
 }
 
-/* Connections and listeners that are older than netfate. */
+/*
+ * Connections and listeners that some process has open: keeps those that are
+ * older than netfate, and tells how all of them fare.
+ */
 int find_conns(struct bpf_iter__task_file *ctx)
 {
-	struct conn c = { .flags = CONN_OLDER };
+	struct conn_event e = { .what = CONN_OPEN };
+	struct conn *c = &e.conn, *kept;
 	struct file *file = ctx->file;
 	struct owner *owner;
 	struct sock *sk;
@@ -359,20 +363,32 @@ int find_conns(struct bpf_iter__task_file *ctx)
 	if ((family != AF_INET && family != AF_INET6) ||
 	    BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
-	tuple_of(sk, family, &c.tuple);
-	if (c.tuple.flags == TCP_CLOSE || c.tuple.flags == TCP_SYN_SENT)
+	tuple_of(sk, family, &c->tuple);
+	e.state = c->tuple.flags;
+	if (e.state == TCP_CLOSE)
 		return 0;
-	if (c.tuple.flags == TCP_LISTEN)
-		c.role = CONN_LISTENER;
-	c.start = bpf_ktime_get_ns();
-	c.netns = netns_of(sk);
-	owner = owner_of(sk);
-	if (owner)
-		c.owner = *owner;
 	key = (__u64)sk;
-	if (bpf_map_update_elem(&conns, &key, &c, BPF_NOEXIST) &&
-	    !bpf_map_lookup_elem(&conns, &key))
-		count_error(SITE_CONN, 1);
+	kept = bpf_map_lookup_elem(&conns, &key);
+	if (kept) {
+		*c = *kept;
+		tuple_of(sk, family, &c->tuple);
+	} else {
+		c->flags = CONN_OLDER;
+		if (e.state == TCP_LISTEN)
+			c->role = CONN_LISTENER;
+		if (e.state == TCP_SYN_SENT)
+			c->role = CONN_CLIENT;
+		c->start = bpf_ktime_get_ns();
+		c->netns = netns_of(sk);
+		owner = owner_of(sk);
+		if (owner)
+			c->owner = *owner;
+		if (bpf_map_update_elem(&conns, &key, c, BPF_NOEXIST) &&
+		    !bpf_map_lookup_elem(&conns, &key))
+			count_error(SITE_CONN, 1);
+	}
+	fill(&e, sk);
+	bpf_seq_write(ctx->meta->seq, &e, sizeof(e));
 	return 0;
 }
 

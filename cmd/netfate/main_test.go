@@ -102,6 +102,9 @@ func night() []record.Batch {
 			}
 			b.Flows = append(b.Flows, f)
 		}
+		b.Conns = append(b.Conns,
+			record.Conn{Endpoints: ends("10.0.0.5", "10.0.0.9", 443, web), Event: record.ConnOpened, Side: record.Client, Start: b.Start, ConnectMicros: 850},
+			record.Conn{Endpoints: ends("10.0.0.5", "10.0.0.9", 81, web), Event: record.ConnFailed, Side: record.Client, Start: b.Start, Error: "refused"})
 		b.Lost = append(b.Lost, record.Lost{Time: b.End, Place: "drops", Reason: "ring full", Count: 2, Effect: "not shown one by one"})
 		batches = append(batches, b)
 	}
@@ -138,6 +141,12 @@ func TestRecordingPrintsTheSame(t *testing.T) {
 		},
 		"flows": func(out, notes *bytes.Buffer, o table.Options) (table.View, error) {
 			return table.NewFlows(out, notes, o)
+		},
+		"conns": func(out, notes *bytes.Buffer, o table.Options) (table.View, error) {
+			if o.Format != table.Table {
+				o.By = ""
+			}
+			return table.NewConns(out, notes, o)
 		},
 	}
 	for name, open := range views {

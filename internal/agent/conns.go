@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/netfate/netfate/internal/decode"
@@ -110,6 +111,11 @@ func (l *live) conn(e *decode.ConnEvent) record.Conn {
 	r.State = decode.SocketState(e.State)
 	r.Event = connEvent(e)
 	if r.Event == record.ConnListens {
+		r.SrcAddr, r.SrcPort = netip.Addr{}, 0
+		r.DstAddr = netip.AddrFrom16(t.Dst).Unmap()
+		if t.EthProto == etherIPv4 && r.DstAddr.IsUnspecified() {
+			r.DstAddr = netip.IPv4Unspecified()
+		}
 		r.Backlog, r.BacklogMax = uint64(e.Backlog), uint64(e.BacklogMax)
 		r.SynQueue, r.Overflows = uint64(e.Window), uint64(e.Overflows)
 		r.Side = record.Server
@@ -145,7 +151,10 @@ func (l *live) conn(e *decode.ConnEvent) record.Conn {
 	return r
 }
 
-const tcpEstablished = 1
+const (
+	tcpEstablished = 1
+	etherIPv4      = 0x0800
+)
 
 func connEvent(e *decode.ConnEvent) record.ConnEvent {
 	switch {

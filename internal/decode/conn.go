@@ -23,11 +23,11 @@ func Connection(b []byte, e *ConnEvent) ([]byte, error) {
 	return b[unsafe.Sizeof(*e):], nil
 }
 
-// Sides returns the tuple with the client as its source: the local side is
-// one's own, and a server's is the other.
+// Sides returns the tuple with the client as its source: the socket's own side
+// is the server's if it serves or listens.
 func (e *ConnEvent) Sides() Tuple {
 	t := e.Conn.Tuple
-	if e.Conn.Role == ConnServer {
+	if e.Conn.Role == ConnServer || e.Conn.Role == ConnListener {
 		t = t.Reversed()
 	}
 	t.Flags = 0

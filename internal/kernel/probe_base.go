@@ -306,22 +306,32 @@ func (l *lab) sockLength() error {
 	return nil
 }
 
-func (l *lab) iterTaskFile() error { return l.attachIter("task_file", false) }
+func (l *lab) iterTaskFile() error { return l.attachIter("task_file", link.IterOptions{}, false) }
 
-func (l *lab) iterTCP() error { return l.attachIter("tcp", true) }
+func (l *lab) iterTCP() error { return l.attachIter("tcp", link.IterOptions{}, true) }
 
-func (l *lab) iterUDP() error { return l.attachIter("udp", true) }
+func (l *lab) iterUDP() error { return l.attachIter("udp", link.IterOptions{}, true) }
+
+func (l *lab) iterMapElem() error {
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 8, ValueSize: 8, MaxEntries: 1})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	return l.attachIter("bpf_map_elem", link.IterOptions{Map: m}, true)
+}
 
 // attachIter attaches a program to an iterator and, if run is set, runs it
 // once: over the sockets of an empty namespace, that is.
-func (l *lab) attachIter(name string, run bool) error {
+func (l *lab) attachIter(name string, opts link.IterOptions, run bool) error {
 	spec := &ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: name, Instructions: returns(0)}
 	prog, err := l.load(spec)
 	if err != nil {
 		return err
 	}
 	defer prog.Close()
-	it, err := link.AttachIter(link.IterOptions{Program: prog})
+	opts.Program = prog
+	it, err := link.AttachIter(opts)
 	if err != nil {
 		return err
 	}

@@ -31,9 +31,10 @@ func baseProbes() []probe {
 		{"sock_from_file", "socket of a file", "nothing: where it is missing so is sk_storage, and the socket is found by its file", "take 5.11 or newer", nil, (*lab).sockFromFile},
 		{"cgroup_sock", "hook at socket creation (cgroup2)", "drops, flows: owner of a socket is known only once it sends or receives", "mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified", []string{"CONFIG_CGROUP_BPF"}, (*lab).cgroupSock},
 		{"sock_length", "tracepoints at send and receive", "nothing if fentry works; else drops, flows: a forked worker's sockets keep the parent as owner", "take 6.3 or newer", nil, (*lab).sockLength},
-		{"iter_task_file", "iterator over open files", "drops, flows: sockets older than netfate have no owner", "take 5.8 or newer", nil, (*lab).iterTaskFile},
-		{"iter_tcp", "iterator over TCP sockets", "flows, conns: connections older than netfate appear with their first packet", "take 5.9 or newer", nil, (*lab).iterTCP},
-		{"iter_udp", "iterator over UDP sockets", "flows: UDP sockets older than netfate appear with their first packet", "take 5.9 or newer", nil, (*lab).iterUDP},
+		{"iter_task_file", "iterator over open files", "drops, flows: sockets older than netfate have no owner; conns: connections older than netfate are told when they close only", "take 5.8 or newer", nil, (*lab).iterTaskFile},
+		{"iter_tcp", "iterator over TCP sockets", "nothing: connections older than netfate are found by the files that processes have open", "take 5.9 or newer", nil, (*lab).iterTCP},
+		{"iter_udp", "iterator over UDP sockets", "nothing: UDP sockets older than netfate are found by the files that processes have open", "take 5.9 or newer", nil, (*lab).iterUDP},
+		{"iter_map_elem", "iterator over entries of maps", "conns: connections that no process has open any more are not listed while they end", "take 5.9 or newer", nil, (*lab).iterMapElem},
 	}
 }
 
@@ -48,7 +49,7 @@ func extraProbes() []probe {
 		{"kprobe", "probes in kernel functions", userOnly + "SEC(\"kprobe\"); the sensors use tracepoints", "take a kernel built with CONFIG_KPROBES=y", []string{"CONFIG_KPROBES", "CONFIG_KPROBE_EVENTS"}, (*lab).kprobe},
 		{"kprobe_multi", "probes in many kernel functions at once", userOnly + "SEC(\"kprobe.multi\")", "take 5.18 or newer, built with CONFIG_FPROBE=y", []string{"CONFIG_KPROBES", "CONFIG_FPROBE"}, (*lab).kprobeMulti},
 		{"fentry", "entry of kernel functions", userOnly + "SEC(\"fentry\"); drops, flows: what a forked worker sends first has the parent as owner, as has all of it without sock_length; without sk_storage packet sockets have no owner", "", []string{"CONFIG_FUNCTION_TRACER", "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"}, (*lab).fentry},
-		{"fexit", "exit of kernel functions", userOnly + "SEC(\"fexit\")", "", []string{"CONFIG_FUNCTION_TRACER", "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"}, (*lab).fexit},
+		{"fexit", "exit of kernel functions", userOnly + "SEC(\"fexit\"); conns: a connect that finds no route, or may not, is not told", "", []string{"CONFIG_FUNCTION_TRACER", "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"}, (*lab).fexit},
 		{"tcx", "programs at interfaces (TCX)", userOnly + "SEC(\"tcx\"); SEC(\"tc\") hangs in clsact instead", "take 6.6 or newer", []string{"CONFIG_NET_XGRESS"}, (*lab).tcx},
 		{"clsact", "programs at interfaces (clsact)", userOnly + "SEC(\"tc\") on kernels without TCX", "take a kernel built with CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF", []string{"CONFIG_NET_SCH_INGRESS", "CONFIG_NET_CLS_ACT"}, (*lab).clsact},
 		{"xdp", "programs at the driver (XDP)", userOnly + "SEC(\"xdp\")", "", nil, (*lab).xdp},

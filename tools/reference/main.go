@@ -57,6 +57,7 @@ func nouns() []noun {
 	return []noun{
 		{"drop", "Packets that the kernel freed undelivered: an aggregate over one interval, or one event when `sample` is true.", record.Drop{}},
 		{"flow", "Traffic between two endpoints on one interface over one interval, both ways. The source is the side that began, as far as is known.", record.Flow{}},
+		{"conn", "A TCP connection as one socket of this host knows it: when it opens, fails or closes, and while it is open; or a listener. The source is the client.", record.Conn{}},
 		{"lost", "What netfate itself could not keep, by place and reason: the number that spoils the others. It is never left out.", record.Lost{}},
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
 
 	"github.com/netfate/netfate/internal/counting"
 	"github.com/netfate/netfate/internal/decode"
@@ -54,6 +55,17 @@ const (
 	connect6  = "tcp_v6_connect"
 )
 
+const blind = "a connect that finds no route, or may not, is not told (functions have to be watched for that)"
+
+// cause says what an error adds to what is lacking. Why a kernel refuses a kind
+// of program is doctor's to say, which has tried more than this.
+func cause(err error) string {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, btf.ErrNotFound) {
+		return "; netfate doctor says why"
+	}
+	return ": " + err.Error()
+}
+
 // Sensor watches connections. Its methods belong to one goroutine.
 type Sensor struct {
 	cfg    Config
@@ -62,7 +74,8 @@ type Sensor struct {
 	hooks  *hook.Set
 	more   map[string]*ebpf.Program // those that this kernel could load of the others
 	links  []link.Link
-	open   *link.Iter
+	open   *link.Iter // over the table
+	files  *link.Iter // over the open files of all processes
 	errors *counting.Errors
 	ring   *ringbuf.Reader
 	raw    ringbuf.Record
@@ -104,11 +117,10 @@ func New(cfg Config) (*Sensor, error) {
 
 // loadMore loads what not every kernel has.
 func (s *Sensor) loadMore() {
-	s.try("iter_map_elem", "open connections and listeners are not listed (iterators over maps came with 5.9)", openConns)
+	s.try("iter_map_elem", "connections that no process has open any more are not listed while they end (iterators over maps came with 5.9)", openConns)
 	s.try("iter_task_file", "connections that are older than netfate are told when they close only (iterators over open files came with 5.8)", findConns)
-	const blind = "a connect that finds no route, or may not, is not told (functions have to be watched for that)"
 	if err := s.safeExit(); err != nil {
-		s.lacks = append(s.lacks, fmt.Sprintf("%s: %v", blind, err))
+		s.lacks = append(s.lacks, blind+cause(err))
 		return
 	}
 	s.try("fexit", blind, connect4, connect6)
@@ -143,7 +155,7 @@ func (s *Sensor) try(capability, lack string, programs ...string) {
 		maps.DeleteFunc(one.Programs, func(other string, _ *ebpf.ProgramSpec) bool { return other != name })
 		coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{Cache: s.cfg.Types, MapReplacements: s.coll.Maps})
 		if err != nil {
-			s.lacks = append(s.lacks, fmt.Sprintf("%s: load %s: %v", lack, name, err))
+			s.lacks = append(s.lacks, lack+cause(err))
 			return
 		}
 		s.more[name] = coll.DetachProgram(name)
@@ -161,14 +173,29 @@ func (s *Sensor) Attach() error {
 		return err
 	}
 	s.cfg.Types = nil // nobody needs them any more
+	if err := s.attachIters(); err != nil {
+		return err
+	}
+	if s.files == nil {
+		return nil
+	}
+	// Keeps those that are older, for the tracepoints to know.
+	_, err := readAll(s.files)
+	return err
+}
+
+func (s *Sensor) attachIters() (err error) {
 	if p := s.more[openConns]; p != nil {
-		it, err := link.AttachIter(link.IterOptions{Program: p, Map: s.coll.Maps["conns"]})
-		if err != nil {
+		if s.open, err = link.AttachIter(link.IterOptions{Program: p, Map: s.coll.Maps["conns"]}); err != nil {
 			return fmt.Errorf("attach the iterator over connections: %w", err)
 		}
-		s.open = it
 	}
-	return s.find()
+	if p := s.more[findConns]; p != nil {
+		if s.files, err = link.AttachIter(link.IterOptions{Program: p}); err != nil {
+			return fmt.Errorf("attach the iterator over open files: %w", err)
+		}
+	}
+	return nil
 }
 
 // attachExits watches connects return, both or none: before the tracepoints, so
@@ -180,7 +207,7 @@ func (s *Sensor) attachExits() {
 	for _, name := range []string{connect4, connect6} {
 		l, err := link.AttachTracing(link.TracingOptions{Program: s.more[name]})
 		if err != nil {
-			s.lacks = append(s.lacks, fmt.Sprintf("a connect that finds no route, or may not, is not told: attach %s: %v", name, err))
+			s.lacks = append(s.lacks, blind+cause(err))
 			s.unlink()
 			return
 		}
@@ -189,20 +216,6 @@ func (s *Sensor) attachExits() {
 	if err := s.coll.Variables["have_connect_exit"].Set(true); err != nil {
 		s.lacks = append(s.lacks, fmt.Sprintf("failed connects may be told twice: %v", err))
 	}
-}
-
-// find keeps the connections that some process has open already.
-func (s *Sensor) find() error {
-	p := s.more[findConns]
-	if p == nil {
-		return nil
-	}
-	it, err := link.AttachIter(link.IterOptions{Program: p})
-	if err != nil {
-		return fmt.Errorf("attach the iterator over open files: %w", err)
-	}
-	_, err = readAll(it)
-	return errors.Join(err, it.Close())
 }
 
 func readAll(it *link.Iter) ([]byte, error) {
@@ -232,20 +245,33 @@ func (s *Sensor) Next(deadline time.Time, e *decode.ConnEvent) (ok bool, err err
 	return err == nil, err
 }
 
-// Open visits every connection and listener that is open: about 1 ms for each
-// thousand. The pointer is good until visit returns.
+// Open visits every connection and listener that is open, once: about 1 ms for
+// each thousand, or, where the kernel has no iterators over maps, for each
+// thousand files that processes have open. The pointer is good until visit
+// returns.
 func (s *Sensor) Open(visit func(*decode.ConnEvent)) error {
-	if s.open == nil {
+	it := s.open
+	if it == nil {
+		it = s.files
+	}
+	if it == nil {
 		return nil
 	}
-	text, err := readAll(s.open)
+	text, err := readAll(it)
 	if err != nil {
 		return fmt.Errorf("connections: %w", err)
 	}
+	seen := map[decode.Conn]bool{} // several processes may have one open
 	var row decode.ConnEvent
 	for len(text) > 0 {
 		if text, err = decode.Connection(text, &row); err != nil {
 			return err
+		}
+		if s.open == nil {
+			if seen[row.Conn] {
+				continue
+			}
+			seen[row.Conn] = true
 		}
 		visit(&row)
 	}
@@ -266,9 +292,11 @@ func (s *Sensor) unlink() {
 func (s *Sensor) Detach() error {
 	s.unlink()
 	err := s.hooks.Detach()
-	if s.open != nil {
-		err = errors.Join(err, s.open.Close())
-		s.open = nil
+	for _, it := range []**link.Iter{&s.open, &s.files} {
+		if *it != nil {
+			err = errors.Join(err, (*it).Close())
+			*it = nil
+		}
 	}
 	return err
 }

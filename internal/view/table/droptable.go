@@ -278,10 +278,7 @@ func (r *dropRow) place() string {
 }
 
 func place(e *record.Endpoints) string {
-	ns := e.NetNSName
-	if ns == "" && e.NetNS != 0 {
-		ns = strconv.FormatUint(uint64(e.NetNS), 10)
-	}
+	ns := netnsName(e)
 	switch {
 	case ns == "" && e.IfName == "":
 		return "-"
@@ -291,6 +288,14 @@ func place(e *record.Endpoints) string {
 		return ns + "/-"
 	}
 	return ns + "/" + e.IfName
+}
+
+// netnsName is the namespace, by its number if it has no name.
+func netnsName(e *record.Endpoints) string {
+	if e.NetNSName == "" && e.NetNS != 0 {
+		return strconv.FormatUint(uint64(e.NetNS), 10)
+	}
+	return e.NetNSName
 }
 
 // endpoint is "10.0.0.9:53", "[2001:db8::9]:53", or the bare address.

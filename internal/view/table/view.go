@@ -52,6 +52,10 @@ type Options struct {
 	Stack bool   // drops: the kernel stack beneath, where a sample brought it
 	By    string // flows: one of FlowGroups; empty is flow
 
+	// Connections: those that failed or broke; those that are open, as a table;
+	// listeners, as a table.
+	Failed, Live, Listeners bool
+
 	// Selected says that not all records of the host are here: flows then add up
 	// what goes in and out, since what the host counts once may be in a record
 	// that is not.
@@ -124,6 +128,41 @@ func NewFlows(out, notes io.Writer, o Options) (View, error) {
 	m.selected = o.Selected
 	return newTables(out, o, m), nil
 }
+
+// NewConns is [NewDrops] for `netfate conns`: events one by one as they come, or
+// with By, Live or Listeners a table. JSON and CSV are the records: events, those
+// that failed or broke with Failed, those that are open with Live, listeners
+// with Listeners.
+func NewConns(out, notes io.Writer, o Options) (View, error) {
+	switch {
+	case o.By != "" && !slices.Contains(ConnGroups(), o.By):
+		return nil, fmt.Errorf("--by %s: connections are grouped by %s", o.By, strings.Join(ConnGroups(), ", "))
+	case asked(o.By != "", o.Failed, o.Live, o.Listeners) > 1:
+		return nil, fmt.Errorf("--by, --failed, --live and --listeners are four views: choose one")
+	case o.Format != Table && o.Format != "" && o.Format != JSON && o.Format != CSV:
+		return nil, badFormat(o.Format)
+	case o.By != "" && (o.Format == JSON || o.Format == CSV):
+		return nil, fmt.Errorf("--by is for tables: -o %s has every connection; leave --by out", o.Format)
+	case o.Format == JSON, o.Format == CSV:
+		return &connRows{rows: newRows(out, o.Format, record.Conn{}), notes: newNotes(notes, &o), o: o}, nil
+	case o.By != "":
+		return newTables(out, o, NewConnSums(o.By, o.MaxKeys)), nil
+	case o.Live, o.Listeners:
+		return newTables(out, o, NewConnTable(o.Listeners, o.MaxKeys)), nil
+	}
+	return &connEach{out: out, notes: newNotes(notes, &o), o: o}, nil
+}
+
+func asked(flags ...bool) (n int) {
+	for _, f := range flags {
+		if f {
+			n++
+		}
+	}
+	return n
+}
+
+func newNotes(w io.Writer, o *Options) notes { return notes{w: w, signs: o.signs()} }
 
 func badFormat(f Format) error {
 	return fmt.Errorf("-o %s: the formats are %s, %s and %s", f, Table, JSON, CSV)

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/netfate/netfate/internal/agent"
+	"github.com/netfate/netfate/internal/view/table"
+)
+
+func newConns() *cobra.Command {
+	w := &watch{every: time.Second}
+	var by string
+	var failed, live, listeners bool
+	cmd := &cobra.Command{
+		Use:   "conns",
+		Short: "TCP connections: opened, failed and why, closed by whom, how they fare",
+		Long: `Conns shows TCP connections of all network namespaces as their sockets know them:
+what happens to them as it happens, those that are open, or what becomes of
+those of each process or peer.
+
+A connect fails because it was refused, timed out, found the host or net
+unreachable or no local port, or because the program gave up (aborted). A
+connection is closed by the side that sends the first FIN, by a reset of either,
+or by a timeout. Bytes are those of the application. Nothing is done for each
+packet: it costs next to nothing where connections live long.`,
+		Example: `  sudo netfate conns                       what happens, one line an event
+  sudo netfate conns --failed              connects that failed, connections that broke
+  sudo netfate conns --live                what is open, by rate, refreshed
+  sudo netfate conns --by peer -d 1m       latencies and failures of each server
+  sudo netfate conns --listeners           who waits for connections, and how many wait
+  sudo netfate conns --comm nginx -o json  one object a line`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if w.iface != "" {
+				return usagef("--interface %s: a connection belongs to no interface; select with --netns, --pid, --comm or --container", w.iface)
+			}
+			w.cfg.Conns, w.cfg.OpenConns = true, live || listeners
+			if err := w.prepare(cmd.Context(), args); err != nil {
+				return err
+			}
+			o := w.options()
+			o.By, o.Failed, o.Live, o.Listeners = by, failed, live, listeners
+			view, err := table.NewConns(os.Stdout, os.Stderr, o)
+			if err != nil {
+				return usageError{err}
+			}
+			return w.run(cmd.Context(), "connections", []agent.Output{{Name: "the table", Sink: view}})
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&live, "live", "l", false, "a table of those that are open")
+	f.StringVar(&by, "by", "", "group by "+strings.Join(table.ConnGroups(), ", "))
+	f.BoolVarP(&failed, "failed", "f", false, "only those that failed or broke, with the cause")
+	f.BoolVar(&listeners, "listeners", false, "a table of listening sockets and their queues")
+	w.flags(cmd)
+	return cmd
+}

@@ -1,0 +1,204 @@
+package table
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/netfate/netfate/internal/record"
+)
+
+// connKey is what tells the sockets of open connections apart.
+type connKey struct {
+	netns uint32
+	tuple tuple
+	side  record.Side
+}
+
+// ConnTable is the connections, or the listeners, that were open at the end of
+// the last interval. It has no clock and is for one goroutine.
+type ConnTable struct {
+	clock
+	listeners bool
+	max       int
+	now       []record.Conn
+	before    map[connKey]connBytes // what they had moved an interval ago
+	omitted   uint64
+	lost      lostSums
+}
+
+type connBytes struct{ in, out uint64 }
+
+// NewConnTable returns a table of connections, or of listeners, of at most
+// maxKeys rows; 0 means DefaultMaxKeys.
+func NewConnTable(listeners bool, maxKeys int) *ConnTable {
+	if maxKeys <= 0 {
+		maxKeys = DefaultMaxKeys
+	}
+	return &ConnTable{listeners: listeners, max: maxKeys, before: map[connKey]connBytes{}}
+}
+
+// Add takes what b says is open in place of what was.
+func (m *ConnTable) Add(b *record.Batch) {
+	m.tick(b)
+	clear(m.before)
+	for i := range m.now {
+		c := &m.now[i]
+		m.before[keyOfConn(c)] = connBytes{c.BytesIn, c.BytesOut}
+	}
+	m.now, m.omitted = m.now[:0], 0
+	want := record.ConnOpen
+	if m.listeners {
+		want = record.ConnListens
+	}
+	for i := range b.Conns {
+		c := &b.Conns[i]
+		m.host = cmp.Or(m.host, c.Host)
+		switch {
+		case c.Event != want:
+		case len(m.now) == m.max:
+			m.omitted++
+		default:
+			m.now = append(m.now, *c)
+		}
+	}
+	m.lost.add(b.Lost)
+}
+
+func keyOfConn(c *record.Conn) connKey {
+	return connKey{c.NetNS, tuple{c.SrcAddr, c.DstAddr, c.SrcPort, c.DstPort}, c.Side}
+}
+
+// moved is what a connection moved in the last interval.
+func (m *ConnTable) moved(c *record.Conn) connBytes {
+	was, ok := m.before[keyOfConn(c)]
+	if !ok || c.BytesIn < was.in || c.BytesOut < was.out {
+		if c.Older {
+			return connBytes{} // its bytes are of longer ago
+		}
+		return connBytes{c.BytesIn, c.BytesOut}
+	}
+	return connBytes{c.BytesIn - was.in, c.BytesOut - was.out}
+}
+
+// Lines draws the table that o asks for.
+func (m *ConnTable) Lines(o Options) []string {
+	what := "open connections"
+	if m.listeners {
+		what = "listeners"
+	}
+	g := grid{columns: m.columns(), signs: o.signs(), colour: o.Colour, memory: o.memory, flat: true}
+	m.sort()
+	foot := m.lost.lines(&o)
+	n := len(m.now)
+	if o.Rows > 0 {
+		n = min(n, o.Rows)
+	}
+	if o.height > 0 {
+		n = min(n, max(o.height-len(foot)-4, 1)) // heading, title, "not shown", the cursor
+	}
+	for i := range m.now[:n] {
+		c := &m.now[i]
+		r := row{cells: m.cells(c, &g.signs)}
+		if m.listeners && c.Backlog > c.BacklogMax || c.ZeroWindow {
+			r.paint = paint(rank(record.Resource))
+		}
+		g.rows = append(g.rows, r)
+	}
+	title, blocks := g.lines(o.Width)
+	lines := []string{g.signs.cut(heading(what, &m.clock, o.Once, &g.signs), o.Width)}
+	if n > 0 {
+		lines = append(lines, title)
+	} else if m.epoch > 0 {
+		lines = append(lines, "none")
+	}
+	for _, block := range blocks {
+		lines = append(lines, block...)
+	}
+	if left := uint64(len(m.now)-n) + m.omitted; left > 0 {
+		lines = append(lines, g.signs.cut(fmt.Sprintf("not shown: %s; %s", plural(left, "row"), more(n, &o)), o.Width))
+	}
+	return append(lines, foot...)
+}
+
+// sort puts first what moves the most, or the listener that most wait for.
+func (m *ConnTable) sort() {
+	slices.SortStableFunc(m.now, func(a, b record.Conn) int {
+		if m.listeners {
+			return cmp.Or(cmp.Compare(b.Backlog, a.Backlog), cmp.Compare(b.Overflows, a.Overflows), cmp.Compare(a.DstPort, b.DstPort))
+		}
+		x, y := m.moved(&a), m.moved(&b)
+		return cmp.Or(cmp.Compare(y.in+y.out, x.in+x.out), cmp.Compare(b.BytesIn+b.BytesOut, a.BytesIn+a.BytesOut),
+			a.Start.Compare(b.Start))
+	})
+}
+
+func (m *ConnTable) columns() []column {
+	if m.listeners {
+		return []column{
+			{title: "LISTENS ON", middle: true, min: 20},
+			{title: "WAITING", right: true}, {title: "ROOM", right: true}, {title: "HANDSHAKES", right: true, rank: 3},
+			{title: "OVERFLOWS", right: true},
+			{title: "OWNER", middle: true, min: 14, rank: 1}, {title: "CONTAINER", middle: true, min: 10, rank: 4},
+			{title: "NETNS", middle: true, min: 8, rank: 2},
+		}
+	}
+	return []column{
+		{title: "CONNECTION", middle: true, min: 30},
+		{title: "STATE", rank: 3},
+		{title: "IN", right: true}, {title: "OUT", right: true},
+		{title: "RTT", right: true}, {title: "RESENT", right: true, rank: 1},
+		{title: "OWNER", middle: true, min: 14, rank: 2},
+		{title: "AGE", right: true, rank: 4},
+		{title: "TOTAL IN", right: true, rank: 5}, {title: "TOTAL OUT", right: true, rank: 5},
+		{title: "RTT MIN", right: true, rank: 6}, {title: "CONNECT", right: true, rank: 6},
+		{title: "HELD UP", right: true, rank: 7},
+		{title: "CONTAINER", middle: true, min: 10, rank: 8}, {title: "NETNS", middle: true, min: 8, rank: 9},
+	}
+}
+
+func (m *ConnTable) cells(c *record.Conn, g *signs) []cell {
+	owner, container, at := ownerCell(&c.Owner, "", g), g.clean(containerName(&c.Owner)), g.clean(netnsName(&c.Endpoints))
+	if m.listeners {
+		return append(append(plainCells(g.clean(endpoint(c.DstAddr, c.DstPort)), count(c.Backlog), count(c.BacklogMax),
+			someCount(c.SynQueue), someCount(c.Overflows)), owner), plainCells(container, at)...)
+	}
+	moved, span := m.moved(c), m.span(false)
+	age := lasting(c.Time.Sub(c.Start))
+	if c.Older {
+		age = ">" + age
+	}
+	key := flowCell("", tuple{c.SrcAddr, c.DstAddr, c.SrcPort, c.DstPort}, g.to, "", g)
+	cells := append([]cell{key}, plainCells(strings.ReplaceAll(g.clean(c.State), "_", " "), bitRate(moved.in, span), bitRate(moved.out, span),
+		micros(uint64(c.RTTMicros), g), resent(c.Retransmits, c.SegmentsOut))...)
+	return append(append(cells, owner), plainCells(age, size(c.BytesIn), size(c.BytesOut),
+		micros(uint64(c.RTTMinMicros), g), micros(uint64(c.ConnectMicros), g), micros(c.RwndMicros, g), container, at)...)
+}
+
+// resent is the share of segments that were sent again: "-", or "3 (0.2%)".
+func resent(again, all uint64) string {
+	if again == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%s (%s)", count(again), percent(again, all))
+}
+
+// percent shows a share: 0.02%, 1.5%, 100%.
+func percent(part, all uint64) string {
+	if all == 0 {
+		return "-"
+	}
+	x := 100 * float64(part) / float64(all)
+	switch {
+	case part == 0:
+		return "0%"
+	case x < 0.01:
+		return "<0.01%"
+	case x < 0.1:
+		return fmt.Sprintf("%.2f%%", x)
+	case x < 9.95:
+		return fmt.Sprintf("%.1f%%", x)
+	}
+	return fmt.Sprintf("%.0f%%", x)
+}
