@@ -341,6 +341,29 @@ int open_conns(struct bpf_iter__bpf_map_elem *ctx)
 }
 
 /*
+ * Which side of an older connection its socket is. All that was sent and is not
+ * on its way was acknowledged; a client's SYN as well, and it is not in bytes_sent.
+ */
+static __always_inline __u8 role_of(const struct sock *sk, __u8 state)
+{
+	const struct tcp_sock *tp = (const void *)sk;
+	__u64 sent, acked;
+
+	if (state == TCP_LISTEN)
+		return CONN_LISTENER;
+	if (state == TCP_SYN_SENT)
+		return CONN_CLIENT;
+	if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT)
+		return 0; /* a FIN may count as well */
+	sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+	acked = BPF_CORE_READ(tp, bytes_acked) +
+		(__u32)(BPF_CORE_READ(tp, snd_nxt) - BPF_CORE_READ(tp, snd_una));
+	if (acked == sent + 1)
+		return CONN_CLIENT;
+	return acked == sent ? CONN_SERVER : 0;
+}
+
+/*
  * Connections and listeners that some process has open: keeps those that are
  * older than netfate, and tells how all of them fare.
  */
@@ -374,10 +397,7 @@ int find_conns(struct bpf_iter__task_file *ctx)
 		tuple_of(sk, family, &c->tuple);
 	} else {
 		c->flags = CONN_OLDER;
-		if (e.state == TCP_LISTEN)
-			c->role = CONN_LISTENER;
-		if (e.state == TCP_SYN_SENT)
-			c->role = CONN_CLIENT;
+		c->role = role_of(sk, e.state);
 		c->start = bpf_ktime_get_ns();
 		c->netns = netns_of(sk);
 		owner = owner_of(sk);

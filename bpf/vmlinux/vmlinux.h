@@ -178,16 +178,19 @@ struct tcp_sock {
 	u32 snd_wnd;
 	struct minmax rtt_min;
 	u32 segs_out;
+	u64 bytes_sent;
 	u8 chrono_type;
 	u32 chrono_start;
 	u32 chrono_stat[3];
 	u32 write_seq;
 	u32 mdev_us;
+	u32 snd_nxt;
 	u32 snd_una;
 	u32 srtt_us;
 	u64 bytes_received;
 	u32 segs_in;
 	u64 bytes_acked;
+	u64 bytes_retrans;
 	u32 total_retrans;
 	u32 rcv_ooopack;
 };
@@ -366,4 +369,4 @@ struct sk_buff___vlan_present {
 #pragma clang attribute pop
 
 #endif
-/* sha256 of wanted.txt and of the text above: 69fd22647737e7963c234336786f129dc4787b82e5cb81d222ce8d58282c24d6 */
+/* sha256 of wanted.txt and of the text above: 386dffd46f6dbd2ac0fdaa35288019fc38d07b346627eb9b4e3a18560c394c4e */

@@ -59,7 +59,7 @@ func name(id ebpf.ProgramID) string {
 }
 
 // TestNothingStays checks that whatever ends netfate, nothing of it stays in
-// the kernel, and that two at once do not disturb each other.
+// the kernel, and that several at once do not disturb each other.
 func TestNothingStays(t *testing.T) {
 	need.Root(t)
 	before := loaded(t)
@@ -67,14 +67,17 @@ func TestNothingStays(t *testing.T) {
 
 	first := startWatch(t, ignore, "drops")
 	second := startWatch(t, ignore, "flows")
+	third := startWatch(t, ignore, "conns")
 	if got := loaded(t); len(got) <= len(before) {
-		t.Errorf("got %d programs and links while two netfates watch, want more than the %d before", len(got), len(before))
+		t.Errorf("got %d programs and links while three netfates watch, want more than the %d before", len(got), len(before))
 	}
-	if err := first.cmd.Process.Kill(); err != nil {
-		t.Fatalf("kill -9: %v", err)
-	}
-	if err := first.cmd.Wait(); err == nil {
-		t.Error("got exit code 0 from a netfate that was killed")
+	for _, w := range []*watch{first, third} {
+		if err := w.cmd.Process.Kill(); err != nil {
+			t.Fatalf("kill -9: %v", err)
+		}
+		if err := w.cmd.Wait(); err == nil {
+			t.Error("got exit code 0 from a netfate that was killed")
+		}
 	}
 	second.stop()
 

@@ -54,11 +54,14 @@ type watch struct {
 	rows   int
 }
 
-// startWatch runs `netfate ARGS -o json --all` and returns when its sensors
+// startWatch runs `netfate ARGS -o json`, with all there is, and returns when its sensors
 // are attached. Each row it prints goes to each, one call at a time.
 func startWatch(t *testing.T, each func(row []byte) error, args ...string) *watch {
 	t.Helper()
-	args = append(args, "-o", "json", "--all", "--duration", "600s")
+	if args[0] != "conns" {
+		args = append(args, "--all")
+	}
+	args = append(args, "-o", "json", "--duration", "600s")
 	w := &watch{t: t, cmd: exec.Command(os.Getenv(binaryEnv), args...), done: make(chan error, 1), stderr: &lines{}}
 	w.cmd.Stderr = w.stderr
 	stdout, err := w.cmd.StdoutPipe()

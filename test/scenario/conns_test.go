@@ -1,0 +1,126 @@
+package scenario
+
+import (
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/test/need"
+	"github.com/netfate/netfate/test/netlab"
+)
+
+// fares is how a connection fares, as both netfate and ss tell it.
+type fares struct {
+	BytesIn, BytesOut, SegmentsIn, SegmentsOut, Retransmits, OutOfOrder uint64
+	RTT, RTTMin                                                         uint64 // us
+}
+
+// TestConnsEqualSS sends through a queue that is too short, so that segments are
+// lost and sent again, and compares what netfate says of the connection with
+// what ss does, and with the kernel's own counters.
+func TestConnsEqualSS(t *testing.T) {
+	need.Root(t)
+	client, server := pair(netlab.New(t))
+	client.Exec("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", "100mbit", "burst", "5k", "limit", "20k")
+	var mu sync.Mutex
+	open, closed := map[record.Side]record.Conn{}, map[record.Side]record.Conn{}
+	fields := record.Fields(record.Conn{})
+	watch := func(args ...string) *watch {
+		return startWatch(t, func(row []byte) error {
+			var c record.Conn
+			if err := record.ParseJSON(row, fields, &c); err != nil {
+				return err
+			}
+			if c.NetNS != client.Inode && c.NetNS != server.Inode {
+				return nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			switch c.Event {
+			case record.ConnOpen:
+				open[c.Side] = c
+			case record.ConnClosed:
+				closed[c.Side] = c
+			}
+			return nil
+		}, args...)
+	}
+	live, events := watch("conns", "--live", "--every", "200ms"), watch("conns")
+	before := client.Counter("Tcp", "RetransSegs")
+	out, in := netlab.ConnectTCP(client, server, "10.0.0.2:9000")
+	const size = 5 << 20
+	go func() { _, _ = io.CopyN(out, zeros{}, size) }()
+	_, err := io.CopyN(io.Discard, in, size)
+	server.Must("read", err)
+	_, err = in.Write(make([]byte, 1000))
+	server.Must("answer", err)
+	_, err = io.CopyN(io.Discard, out, 1000)
+	client.Must("read the answer", err)
+	settled(t, []*netlab.NetNS{client, server})
+
+	for side, n := range map[record.Side]*netlab.NetNS{record.Client: client, record.Server: server} {
+		var got, want fares
+		netlab.WaitFor(t, "netfate to say what ss does", func() bool {
+			mu.Lock()
+			c := open[side]
+			mu.Unlock()
+			got = fares{c.BytesIn, c.BytesOut, c.SegmentsIn, c.SegmentsOut, c.Retransmits, c.OutOfOrder, uint64(c.RTTMicros), uint64(c.RTTMinMicros)}
+			want = socketStatistics(n)
+			if side == record.Client {
+				want.BytesOut-- // ss counts the SYN
+			}
+			return cmp.Equal(got, want)
+		})
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-ss +netfate):\n%s", side, diff)
+		}
+	}
+	resent := client.Counter("Tcp", "RetransSegs") - before
+	out.Close()
+	in.Close()
+	netlab.WaitFor(t, "the connection to be told closed", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(closed) == 2
+	})
+	live.stop()
+	events.stop()
+	c := closed[record.Client]
+	if resent == 0 || c.Retransmits != resent {
+		t.Errorf("got %d segments sent again, want %d as the kernel counts, and some", c.Retransmits, resent)
+	}
+	if c.BytesOut != size || c.BytesIn != 1000 || c.ClosedBy != "local" || closed[record.Server].BytesIn != size {
+		t.Errorf("got %d bytes out, %d in, closed by %q, %d bytes in at the server; want %d, 1000, local, %d",
+			c.BytesOut, c.BytesIn, c.ClosedBy, closed[record.Server].BytesIn, size, size)
+	}
+}
+
+// socketStatistics asks ss about the only connection of a namespace.
+func socketStatistics(n *netlab.NetNS) (f fares) {
+	text := n.Exec("ss", "-tiHn", "state", "established")
+	number := func(pattern string) uint64 {
+		m := regexp.MustCompile(`(?:^|\s)` + pattern).FindStringSubmatch(text)
+		if m == nil {
+			return 0
+		}
+		x, err := strconv.ParseFloat(m[1], 64)
+		n.Must("read ss", err)
+		if strings.Contains(pattern, "rtt") {
+			x *= 1000 // ms
+		}
+		return uint64(x + 0.5)
+	}
+	return fares{
+		BytesIn: number(`bytes_received:(\d+)`), BytesOut: number(`bytes_acked:(\d+)`),
+		SegmentsIn: number(`segs_in:(\d+)`), SegmentsOut: number(`segs_out:(\d+)`),
+		Retransmits: number(`retrans:\d+/(\d+)`), OutOfOrder: number(`rcv_ooopack:(\d+)`),
+		RTT: number(`rtt:([\d.]+)/`), RTTMin: number(`minrtt:([\d.]+)`),
+	}
+}
+
