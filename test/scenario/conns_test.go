@@ -123,4 +123,3 @@ func socketStatistics(n *netlab.NetNS) (f fares) {
 		RTT: number(`rtt:([\d.]+)/`), RTTMin: number(`minrtt:([\d.]+)`),
 	}
 }
-
