@@ -16,7 +16,7 @@ func newConns() *cobra.Command {
 	var by string
 	var failed, live, listeners bool
 	cmd := &cobra.Command{
-		Use:   "conns",
+		Use:   "conns [FILTER]",
 		Short: "TCP connections: opened, failed and why, closed by whom, how they fare",
 		Long: `Conns shows TCP connections of all network namespaces as their sockets know them:
 what happens to them as it happens, those that are open, or what becomes of
@@ -26,14 +26,17 @@ A connect fails because it was refused, timed out, found the host or net
 unreachable or no local port, or because the program gave up (aborted). A
 connection is closed by the side that sends the first FIN, by a reset of either,
 or by a timeout. Bytes are those of the application. Nothing is done for each
-packet: it costs next to nothing where connections live long.`,
+packet: it costs next to nothing where connections live long.
+
+FILTER is a pcap-filter expression as tcpdump takes it; of a packet, connections
+have addresses and ports only.`,
 		Example: `  sudo netfate conns                       what happens, one line an event
   sudo netfate conns --failed              connects that failed, connections that broke
   sudo netfate conns --live                what is open, by rate, refreshed
   sudo netfate conns --by peer -d 1m       latencies and failures of each server
   sudo netfate conns --listeners           who waits for connections, and how many wait
+  sudo netfate conns -f dst port 5432      who cannot reach the database
   sudo netfate conns --comm nginx -o json  one object a line`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if w.iface != "" {
 				return usagef("--interface %s: a connection belongs to no interface; select with --netns, --pid, --comm or --container", w.iface)

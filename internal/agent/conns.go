@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"time"
 
 	"github.com/netfate/netfate/internal/decode"
+	"github.com/netfate/netfate/internal/filter"
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/sensor/conn"
 	"github.com/netfate/netfate/internal/table"
@@ -19,6 +21,7 @@ const maxConnRows = 100_000
 type conns struct {
 	sensor *conn.Sensor
 	open   bool // those that are open are told too, each interval
+	filter *filter.Pair
 
 	rows    []decode.ConnEvent
 	omitted uint64
@@ -38,6 +41,9 @@ func (c *conns) read() error {
 }
 
 func (c *conns) keep(e *decode.ConnEvent) {
+	if !matches(c.filter, e.Sides()) {
+		return
+	}
 	if len(c.rows) >= maxConnRows {
 		c.omitted++
 		return
@@ -53,6 +59,9 @@ func (c *conns) end() error {
 	changes := len(c.rows)
 	var more uint64
 	err := c.sensor.Open(func(e *decode.ConnEvent) {
+		if !matches(c.filter, e.Sides()) {
+			return
+		}
 		if len(c.rows)-changes >= maxConnRows {
 			more++
 			return
@@ -61,6 +70,44 @@ func (c *conns) end() error {
 	})
 	c.omitted += more
 	return err
+}
+
+// matches reports whether an expression selects a connection: a packet of it,
+// of either way, as far as addresses and ports make one. A nil pair selects all.
+func matches(pair *filter.Pair, t decode.Tuple) bool {
+	if pair == nil {
+		return true
+	}
+	for _, way := range []decode.Tuple{t, t.Reversed()} {
+		packet := synthetic(&way)
+		if filter.Match(pair, filter.Raw, packet, len(packet)) {
+			return true
+		}
+	}
+	return false
+}
+
+// synthetic is the headers of a TCP segment without flags: IPv4 or IPv6.
+func synthetic(t *decode.Tuple) []byte {
+	const tcpLen, ipv4Len, ipv6Len, protoTCP = 20, 20, 40, 6
+	var ip []byte
+	if t.EthProto == etherIPv4 {
+		ip = make([]byte, ipv4Len, ipv4Len+tcpLen)
+		ip[0], ip[8], ip[9] = 0x45, 64, protoTCP
+		binary.BigEndian.PutUint16(ip[2:], ipv4Len+tcpLen)
+		copy(ip[12:], t.Src[12:])
+		copy(ip[16:], t.Dst[12:])
+	} else {
+		ip = make([]byte, ipv6Len, ipv6Len+tcpLen)
+		ip[0], ip[6], ip[7] = 0x60, protoTCP, 64
+		binary.BigEndian.PutUint16(ip[4:], tcpLen)
+		copy(ip[8:], t.Src[:])
+		copy(ip[24:], t.Dst[:])
+	}
+	tcp := [tcpLen]byte{12: tcpLen / 4 << 4}
+	binary.BigEndian.PutUint16(tcp[:], t.SrcPort)
+	binary.BigEndian.PutUint16(tcp[2:], t.DstPort)
+	return append(ip, tcp[:]...)
 }
 
 // wantConns asks the enrichers for what the rows of this interval will need.

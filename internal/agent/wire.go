@@ -199,7 +199,7 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 	}
 	if cfg.Conns {
 		all.Go(func() {
-			l.conns.open = cfg.OpenConns
+			l.conns.open, l.conns.filter = cfg.OpenConns, cfg.Filter
 			l.conns.sensor, connErr = conn.New(conn.Config{Owners: l.owners.Owners(), Types: types, Raw: cfg.Raw})
 		})
 	}
