@@ -297,3 +297,46 @@ func exhaust(client, server *netlab.NetNS) {
 	_, _ = here.Read(make([]byte, 1))
 	here.Close()
 }
+
+// BenchmarkConnections opens and closes connections, without the sensor and
+// with it: what a connection costs more is the sensor's. Run it with -count, the
+// two take turns.
+func BenchmarkConnections(b *testing.B) {
+	need.Root(b)
+	lab := netlab.New(b)
+	host := lab.NetNS("host")
+	host.Up("lo")
+	listener := host.ListenTCP("127.0.0.1:9000")
+	for _, on := range []bool{false, true} {
+		b.Run(map[bool]string{false: "off", true: "on"}[on], func(b *testing.B) {
+			if on {
+				owners, err := owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2})
+				check(b, err)
+				defer owners.Close()
+				check(b, owners.Attach())
+				s, err := conn.New(conn.Config{Owners: owners.Owners()})
+				check(b, err)
+				defer s.Close()
+				check(b, s.Attach())
+			}
+			b.ResetTimer()
+			host.Do(func() error {
+				for range b.N {
+					out, err := net.Dial("tcp", "127.0.0.1:9000")
+					if err != nil {
+						return err
+					}
+					in, err := listener.AcceptTCP()
+					if err != nil {
+						return err
+					}
+					// A reset leaves no TIME_WAIT, and so a port for the next.
+					if err := errors.Join(out.(*net.TCPConn).SetLinger(0), out.Close(), in.Close()); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
+	}
+}
