@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/netfate/netfate/internal/record"
 )
@@ -131,37 +130,5 @@ func TestConnSumsAddUp(t *testing.T) {
 	}
 	if len(m.rows) != 10 || sum.closed != 1000 || sum.bytesIn != 999*1000/2 {
 		t.Errorf("got %d rows of %d connections and %d bytes, want 10, 1000 and %d", len(m.rows), sum.closed, sum.bytesIn, 999*1000/2)
-	}
-}
-
-func TestLatencies(t *testing.T) {
-	var l, half latencies
-	if got := l.at(0.5); got != 0 {
-		t.Errorf("empty: got %d, want 0", got)
-	}
-	for i := range uint64(10_000) {
-		if i%2 == 0 {
-			l.add(i + 1)
-		} else {
-			half.add(i + 1)
-		}
-	}
-	l.merge(&half)
-	for q, want := range map[float64]float64{0.5: 5000, 0.95: 9500, 0.99: 9900} {
-		if got := float64(l.at(q)); got < want*0.98 || got > want*1.02 {
-			t.Errorf("p%v: got %v, want %v to two percent", 100*q, got, want)
-		}
-	}
-}
-
-func TestMicros(t *testing.T) {
-	g := (&Options{}).signs()
-	for us, want := range map[uint64]string{
-		0: "-", 85: "85 us", 999: "999 us", 1234: "1.2 ms", 340_000: "340 ms", 999_600: "1 s", 2_500_000: "2.5 s", 119_000_000: "119 s",
-		uint64(3 * time.Hour / time.Microsecond): "180 min",
-	} {
-		if got := micros(us, &g); got != want {
-			t.Errorf("%d: got %q, want %q", us, got, want)
-		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/netfate/netfate/internal/record"
 )
@@ -113,10 +114,10 @@ func connLine(c *record.Conn, o *Options) string {
 	switch c.Event {
 	case record.ConnOpened:
 		if c.ConnectMicros > 0 {
-			add("connected in " + micros(uint64(c.ConnectMicros), &g))
+			add("connected in " + took(uint64(c.ConnectMicros)))
 		}
 	case record.ConnFailed:
-		add("after " + micros(uint64(c.ConnectMicros), &g))
+		add("after " + took(uint64(c.ConnectMicros)))
 	default:
 		add(ended(c, &g))
 	}
@@ -143,13 +144,16 @@ func ended(c *record.Conn, g *signs) string {
 	if c.ClosedBy != "" {
 		parts = append(parts, "by "+strings.ReplaceAll(g.clean(c.ClosedBy), "_", " "))
 	}
-	lived := micros(c.DurationMicros, g)
+	lived := took(c.DurationMicros)
+	if d := time.Duration(c.DurationMicros) * time.Microsecond; d >= 2*time.Minute {
+		lived = lasting(d)
+	}
 	if c.Older {
 		lived = "older than this watch"
 	}
 	parts = append(parts, lived, "in "+size(c.BytesIn), "out "+size(c.BytesOut))
 	if c.RTTMicros > 0 {
-		parts = append(parts, "rtt "+micros(uint64(c.RTTMicros), g))
+		parts = append(parts, "rtt "+took(uint64(c.RTTMicros)))
 	}
 	return strings.Join(parts, ", ")
 }

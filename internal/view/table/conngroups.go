@@ -198,8 +198,8 @@ func (m *ConnSums) columns() []column {
 func (m *ConnSums) cells(r *connRow, g *signs) []cell {
 	return append([]cell{m.keyCell(r, g)}, plainCells(
 		count(r.opened), someCount(r.failed), count(r.closed), someCount(r.broken),
-		micros(r.connect.at(0.5), g), micros(r.connect.at(0.95), g), micros(r.connect.at(0.99), g),
-		micros(r.rtt.at(0.5), g), micros(r.rtt.at(0.99), g), resent(r.retransmits, r.segments),
+		took(r.connect.at(0.5)), took(r.connect.at(0.95)), took(r.connect.at(0.99)),
+		took(r.rtt.at(0.5)), took(r.rtt.at(0.99)), resent(r.retransmits, r.segments),
 		size(r.bytesIn), size(r.bytesOut), causes(r.why, g))...)
 }
 

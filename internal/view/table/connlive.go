@@ -171,9 +171,9 @@ func (m *ConnTable) cells(c *record.Conn, g *signs) []cell {
 	}
 	key := flowCell("", tuple{c.SrcAddr, c.DstAddr, c.SrcPort, c.DstPort}, g.to, "", g)
 	cells := append([]cell{key}, plainCells(strings.ReplaceAll(g.clean(c.State), "_", " "), bitRate(moved.in, span), bitRate(moved.out, span),
-		micros(uint64(c.RTTMicros), g), resent(c.Retransmits, c.SegmentsOut))...)
+		took(uint64(c.RTTMicros)), resent(c.Retransmits, c.SegmentsOut))...)
 	return append(append(cells, owner), plainCells(age, size(c.BytesIn), size(c.BytesOut),
-		micros(uint64(c.RTTMinMicros), g), micros(uint64(c.ConnectMicros), g), micros(c.RwndMicros, g), container, at)...)
+		took(uint64(c.RTTMinMicros)), took(uint64(c.ConnectMicros)), took(c.RwndMicros), container, at)...)
 }
 
 // resent is the share of segments that were sent again: "-", or "3 (0.2%)".

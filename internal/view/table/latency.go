@@ -1,71 +1,83 @@
 package table
 
 import (
+	"math"
 	"strconv"
 
 	"github.com/DataDog/sketches-go/ddsketch"
+	"github.com/DataDog/sketches-go/ddsketch/mapping"
+	"github.com/DataDog/sketches-go/ddsketch/store"
 )
 
-// latencies sums durations up so that percentiles can be told to one percent,
-// in at most some 4 KB however many there are: the shortest go together first.
-// The zero value is empty.
+// latencyError is how far a percentile may be from the truth, as a share of it.
+const latencyError = 0.01
+
+// latencies is the distribution of latencies, in microseconds. The zero value has
+// none and takes no memory.
 type latencies struct{ sketch *ddsketch.DDSketch }
 
-const (
-	latencyError = 0.01
-	latencyBins  = 512 // from 30 µs to 10 minutes at that error, and more
-)
-
-// add counts a duration in microseconds.
-func (l *latencies) add(us uint64) {
-	if l.sketch == nil {
-		// Fails for an error outside of 0 to 1 only.
-		l.sketch, _ = ddsketch.LogCollapsingLowestDenseDDSketch(latencyError, latencyBins)
+// add counts one latency; 0 is none.
+func (l *latencies) add(micros uint64) {
+	if micros == 0 {
+		return
 	}
-	_ = l.sketch.Add(float64(us)) // fails beyond 1e300 only
+	l.make()
+	// It refuses what is beyond a float's range only.
+	_ = l.sketch.Add(float64(micros))
 }
 
-// at returns the duration in microseconds that a share q of all are not above;
-// 0 if there is none.
+func (l *latencies) make() {
+	if l.sketch != nil {
+		return
+	}
+	m, err := mapping.NewLogarithmicMapping(latencyError)
+	if err != nil {
+		panic(err) // the accuracy is a constant
+	}
+	l.sketch = ddsketch.NewDDSketchFromStoreProvider(m, store.BufferedPaginatedStoreConstructor)
+}
+
+// merge adds those of o.
+func (l *latencies) merge(o *latencies) {
+	if o.sketch == nil {
+		return
+	}
+	l.make()
+	// It refuses another accuracy only.
+	_ = l.sketch.MergeWith(o.sketch)
+}
+
+// at returns the smallest latency that at least the share q of all do not exceed
+// (the nearest rank, so that the slower of two is the 95th percentile), in
+// microseconds; 0 without any.
 func (l *latencies) at(q float64) uint64 {
 	if l.sketch == nil {
 		return 0
 	}
-	v, err := l.sketch.GetValueAtQuantile(q)
+	// The sketch takes the value at q of the way from the first to the last; half
+	// a place more keeps rounding from the one before.
+	n := l.sketch.GetCount()
+	v, err := l.sketch.GetValueAtQuantile(min((math.Ceil(q*n)-0.5)/max(n-1, 1), 1))
 	if err != nil {
-		return 0
+		return 0 // it is empty
 	}
-	return uint64(v + 0.5)
+	return uint64(math.Round(v))
 }
 
-// merge adds what other has counted.
-func (l *latencies) merge(other *latencies) {
-	if other.sketch == nil {
-		return
-	}
-	if l.sketch == nil {
-		l.sketch = other.sketch.Copy()
-		return
-	}
-	_ = l.sketch.MergeWith(other.sketch) // fails for another error only
-}
-
-// micros shows a duration: 85 µs, 1.2 ms, 340 ms, 2.5 s; "-" for none.
-func micros(us uint64, g *signs) string {
-	unit, x := "us", float64(us)
-	if !g.ascii {
-		unit = "µs"
-	}
+// took shows a latency: 85 us, 1.2 ms, 340 ms, 2.5 s. 0 is not known.
+func took(micros uint64) string {
+	x, unit := float64(micros), " us"
 	switch {
-	case us == 0:
+	case micros == 0:
 		return "-"
-	case us >= 120_000_000:
-		return strconv.Itoa(int(us/60_000_000)) + " min"
-	case us >= 999_500:
-		unit, x = "s", x/1e6
-	case us >= 1000:
-		unit, x = "ms", x/1e3
+	case micros >= 999_500:
+		x, unit = x/1e6, " s"
+	case micros >= 1000:
+		x, unit = x/1000, " ms"
 	}
-	digits, _ := scale(x)
-	return digits + " " + unit
+	decimals := 0
+	if unit != " us" && x < 99.95 {
+		decimals = 1
+	}
+	return strconv.FormatFloat(x, 'f', decimals, 64) + unit
 }
