@@ -216,7 +216,7 @@ _Static_assert(sizeof(struct conn) == 80, "conn");
 struct conn_event {
 	struct conn conn;
 	__u64 time;   /* CLOCK_MONOTONIC ns */
-	__u64 bytes_in;	/* tp->bytes_received: FIN counts */
+	__u64 bytes_in; /* tp->bytes_received: FIN counts */
 	__u64 bytes_out;	 /* tp->bytes_acked: SYN and FIN count */
 	__u32 rwnd_limited; /* jiffies */
 	__u32 srtt;   /* us, times 8 */
@@ -237,6 +237,31 @@ struct conn_event {
 };
 _Static_assert(sizeof(struct conn_event) == 160, "conn_event");
 
+/* packet_event.dir */
+enum packet_flag {
+	PACKET_OUT = 1, /* sent by the socket; else received */
+};
+
+/*
+ * A packet at a socket, and behind the struct as many bytes of its payload as
+ * it says. What does not fit into one row goes on in the next.
+ */
+struct packet_event {
+	struct tuple tuple; /* as on the wire */
+	struct owner owner; /* of the socket */
+	__u64 time;	    /* CLOCK_MONOTONIC ns */
+	__u32 seq;	   /* of the first byte here */
+	__u32 ack;
+	__u32 ifindex;
+	__u32 missing; /* bytes of the payload behind these that no row has */
+	__u16 captured; /* bytes that follow */
+	__u16 window;
+	__u8 tcp_flags;
+	__u8 dir; /* enum packet_flag */
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct packet_event) == 88, "packet_event");
+
 /* What a program could not keep, by place; an index into the errors map. */
 enum site {
 	SITE_TABLE_FULL,	 /* buffers counted in the remainder */
@@ -250,6 +275,7 @@ enum site {
 	SITE_CACHE,    /* CPUs beyond the cache: a bug of ours */
 	SITE_CONN,	   /* connections that the table had no room for */
 	SITE_CONN_RING, /* changes of connections that the ring had no room for */
+	SITE_PACKETS, /* copied packets that the ring had no room for */
 	SITE_MAX,
 };
 #endif

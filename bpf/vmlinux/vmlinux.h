@@ -84,6 +84,50 @@ struct bpf_sock {
 };
 _Static_assert(sizeof(struct bpf_sock) == 80, "layout");
 
+struct bpf_flow_keys;
+
+struct __sk_buff {
+	__u32 len;
+	__u32 pkt_type;
+	__u32 mark;
+	__u32 queue_mapping;
+	__u32 protocol;
+	__u32 vlan_present;
+	__u32 vlan_tci;
+	__u32 vlan_proto;
+	__u32 priority;
+	__u32 ingress_ifindex;
+	__u32 ifindex;
+	__u32 tc_index;
+	__u32 cb[5];
+	__u32 hash;
+	__u32 tc_classid;
+	__u32 data;
+	__u32 data_end;
+	__u32 napi_id;
+	__u32 family;
+	__u32 remote_ip4;
+	__u32 local_ip4;
+	__u32 remote_ip6[4];
+	__u32 local_ip6[4];
+	__u32 remote_port;
+	__u32 local_port;
+	__u32 data_meta;
+	union {
+		struct bpf_flow_keys *flow_keys;
+	};
+	__u64 tstamp;
+	__u32 wire_len;
+	__u32 gso_segs;
+	union {
+		struct bpf_sock *sk;
+	};
+	__u32 gso_size;
+	__u8 tstamp_type;
+	__u64 hwtstamp;
+};
+_Static_assert(sizeof(struct __sk_buff) == 192, "layout");
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct ns_common {
@@ -369,4 +413,4 @@ struct sk_buff___vlan_present {
 #pragma clang attribute pop
 
 #endif
-/* sha256 of wanted.txt and of the text above: 386dffd46f6dbd2ac0fdaa35288019fc38d07b346627eb9b4e3a18560c394c4e */
+/* sha256 of wanted.txt and of the text above: dc135bc0cf875b1a9aa752962770e47b625870cc66c514e5b68b16be6846b27d */

@@ -23,6 +23,7 @@ const (
 	Cache                   // CPUs beyond the cache
 	Conn                    // connections that the table had no room for
 	ConnRing                // changes of connections that the ring had no room for
+	Packets                 // copied packets that the ring had no room for
 	sites
 )
 
@@ -55,6 +56,8 @@ func (s Site) text() (reason, effect string) {
 		return "CPU beyond the cache", "these buffers are counted nowhere: a bug of netfate's"
 	case Conn:
 		return "connection table full", "these connections are told when they close, without their beginning"
+	case Packets:
+		return "ring full", "what these packets say is not read: queries or requests may be missing, or look unanswered"
 	case ConnRing:
 		return "ring full", "these changes of connections are not told"
 	}

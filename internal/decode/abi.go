@@ -215,6 +215,25 @@ type ConnEvent struct {
 	_           [2]uint8
 }
 
+// PacketOut says that a packet was sent by its socket, and not received.
+const PacketOut = 1
+
+// PacketEvent is a packet at a socket, or a part of one; Captured bytes of its
+// payload follow. The tuple is that of the wire.
+type PacketEvent struct {
+	Tuple
+	Owner    OwnerRef
+	Time     uint64 // CLOCK_MONOTONIC ns
+	Seq, Ack uint32 // Seq of the first byte here
+	IfIndex  uint32
+	Missing  uint32 // bytes of the payload behind these that no row has
+	Captured uint16
+	Window   uint16
+	TCPFlags uint8
+	Dir      uint8
+	_        [2]uint8
+}
+
 // pod reads a struct without pointers from the front of b; false if b is too
 // short. The kernel and this process share byte order and alignment rules.
 func pod[T any](b []byte, to *T) bool {

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Questions to name servers and their answers, whole, where sockets send and
+ * receive them. Go reads what they say.
+ */
+#include "vmlinux/vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include "lib/copy.h"
+
+#define PORT_DNS 53
+#define PORT_MDNS 5353
+#define PORT_LLMNR 5355
+#define UDP_LEN 8
+#define TCP_LEN 20
+#define PASS 1
+
+struct udp_header {
+	__u16 source;
+	__u16 dest;
+	__u16 length;
+	__u16 check;
+};
+
+struct tcp_header {
+	__u16 source;
+	__u16 dest;
+	__u32 seq;
+	__u32 ack;
+	__u8 doff;
+	__u8 flags;
+	__u16 window;
+};
+
+static __always_inline bool is_dns(__u16 port)
+{
+	return port == PORT_DNS || port == PORT_MDNS || port == PORT_LLMNR;
+}
+
+/* Reads the transport header; false if the packet is none of DNS. */
+static __always_inline bool read_l4(struct __sk_buff *skb, struct packet_event *e,
+				    struct layout *at)
+{
+	struct tcp_header tcp;
+	struct udp_header udp;
+
+	/* The ports, which are in the same place: most packets are others. */
+	if (e->tuple.proto != IPPROTO_UDP && e->tuple.proto != IPPROTO_TCP)
+		return false;
+	if (bpf_skb_load_bytes(skb, at->l4, &udp, sizeof(udp)))
+		return false;
+	e->tuple.sport = be16(udp.source);
+	e->tuple.dport = be16(udp.dest);
+	if (!is_dns(e->tuple.sport) && !is_dns(e->tuple.dport))
+		return false;
+	if (e->tuple.proto == IPPROTO_UDP) {
+		at->payload = at->l4 + UDP_LEN;
+	} else {
+		if (bpf_skb_load_bytes(skb, at->l4, &tcp, sizeof(tcp)))
+			return false;
+		e->seq = __builtin_bswap32(tcp.seq);
+		e->ack = __builtin_bswap32(tcp.ack);
+		e->tcp_flags = tcp.flags;
+		e->window = be16(tcp.window);
+		at->payload = at->l4 + (tcp.doff >> 4) * 4;
+	}
+	at->length = skb->len > at->payload ? skb->len - at->payload : 0;
+	return true;
+}
+
+static __always_inline int observe(struct __sk_buff *skb, __u8 dir)
+{
+	struct packet_event e = { .dir = dir };
+	struct layout at = {};
+
+	if (read_ip(skb, &e.tuple, &at) && read_l4(skb, &e, &at))
+		copy_packet(skb, &e, &at);
+	return PASS;
+}
+
+SEC("cgroup_skb/egress")
+int dns_out(struct __sk_buff *skb)
+{
+	return observe(skb, PACKET_OUT);
+}
+
+SEC("cgroup_skb/ingress")
+int dns_in(struct __sk_buff *skb)
+{
+	return observe(skb, 0);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Packets copied with their payload, where sockets send and receive them: each
+ * once, put together if it was in fragments, with the socket that it is of.
+ * These programs hang on a cgroup and could refuse packets; they never do.
+ */
+#ifndef NETFATE_COPY_H
+#define NETFATE_COPY_H
+
+#include "maps.h"
+#include "owner.h"
+#include "parse.h"
+
+#define SMALL 512  /* most messages of DNS, and heads of requests */
+#define LARGE 4096 /* what EDNS allows */
+#define CHUNKS 16  /* of LARGE: a whole buffer of GSO */
+
+#define FRAG_OFFSET 0x1fff
+
+/* Rows; read by Go. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} packets SEC(".maps");
+
+struct small_packet {
+	struct packet_event head;
+	__u8 data[SMALL];
+};
+
+struct large_packet {
+	struct packet_event head;
+	__u8 data[LARGE];
+};
+
+/* Where in a packet, which begins with the network header, its payload is. */
+struct layout {
+	__u32 l4;
+	__u32 payload;
+	__u32 length; /* of the payload, by the headers */
+};
+
+/* Skips the extension headers that packets for sockets may have. */
+static __always_inline bool skip_ext(struct __sk_buff *skb, __u8 *next, __u32 *off)
+{
+	struct ext_header ext;
+
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		if (*next != IPPROTO_HOPOPTS && *next != IPPROTO_ROUTING &&
+		    *next != IPPROTO_DSTOPTS)
+			break;
+		if (bpf_skb_load_bytes(skb, *off, &ext, sizeof(ext)))
+			return false;
+		*next = ext.next;
+		*off += (ext.length + 1) * 8;
+	}
+	return true;
+}
+
+/* The addresses, the protocol, and where the transport header is; or false. */
+static __always_inline bool read_ip(struct __sk_buff *skb, struct tuple *t, struct layout *at)
+{
+	struct ipv4_header four = {};
+	struct ipv6_header six;
+
+	if (skb->protocol == be16(ETH_P_IP)) {
+		if (bpf_skb_load_bytes(skb, 0, &four, IPV4_LEN) ||
+		    be16(four.frag_off) & FRAG_OFFSET)
+			return false;
+		t->eth_proto = ETH_P_IP;
+		t->proto = four.protocol;
+		map_v4(t->saddr, four.saddr);
+		map_v4(t->daddr, four.daddr);
+		at->l4 = (four.version_ihl & 15) * 4;
+		return true;
+	}
+	if (skb->protocol != be16(ETH_P_IPV6) || bpf_skb_load_bytes(skb, 0, &six, sizeof(six)))
+		return false;
+	t->eth_proto = ETH_P_IPV6;
+	t->proto = six.next;
+	__builtin_memcpy(t->saddr, six.saddr, ADDR_LEN);
+	__builtin_memcpy(t->daddr, six.daddr, ADDR_LEN);
+	at->l4 = sizeof(six);
+	return skip_ext(skb, &t->proto, &at->l4);
+}
+
+/* The owner of a packet's socket, or NULL. */
+static __always_inline struct owner *owner_of_packet(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct bpf_sock *volatile stored;
+	__u64 address = 0;
+
+	if (!sk)
+		return NULL;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return NULL;
+	if (have_sk_storage)
+		return bpf_sk_storage_get(&sk_owner, sk, NULL, 0);
+	if (!have_sk_table)
+		return NULL;
+	/* The verifier lets nobody use a socket as a number, unless it was stored. */
+	stored = sk;
+	bpf_probe_read_kernel(&address, sizeof(address), (const void *)&stored);
+	return bpf_map_lookup_elem(&sk_table, &address);
+}
+
+/* One row of n bytes, the packet's from off on; false if there is no room. */
+#define COPY_ROW(row, size)                                                                      \
+	({                                                                                       \
+		struct row *r = bpf_ringbuf_reserve(&packets, sizeof(*r), 0);                    \
+		bool ok = r;                                                                     \
+		if (r) {                                                                         \
+			r->head = *head;                                                         \
+			r->head.captured = n;                                                    \
+			if (n &&                                                                 \
+			    bpf_skb_load_bytes(skb, off, r->data, ((n - 1) & (size - 1)) + 1)) { \
+				r->head.captured = 0;                                            \
+				r->head.missing += n;                                            \
+			}                                                                        \
+			bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);                                 \
+		}                                                                                \
+		ok;                                                                              \
+	})
+
+static __noinline int copy_row(struct __sk_buff *skb, const struct packet_event *head, __u32 off,
+			       __u32 n)
+{
+	if (!head)
+		return 0;
+	if (n <= SMALL ? COPY_ROW(small_packet, SMALL) : COPY_ROW(large_packet, LARGE))
+		return 0;
+	count_error(SITE_PACKETS, 1);
+	return 0;
+}
+
+/*
+ * Copies a packet whose tuple, flags and layout are known: a datagram in one row,
+ * as far as it fits, a segment in as many as it takes.
+ */
+static __always_inline void copy_packet(struct __sk_buff *skb, struct packet_event *e,
+					const struct layout *at)
+{
+	__u32 left = at->length, off = at->payload, n;
+	struct owner *owner = owner_of_packet(skb);
+
+	if (owner)
+		e->owner = *owner;
+	e->time = bpf_ktime_get_ns();
+	e->ifindex = skb->ifindex;
+	for (int i = 0; i < CHUNKS; i++) {
+		n = left < LARGE ? left : LARGE;
+		left -= n;
+		e->missing = e->tuple.proto == IPPROTO_UDP || i == CHUNKS - 1 ? left : 0;
+		copy_row(skb, e, off, n);
+		if (!left || e->tuple.proto == IPPROTO_UDP)
+			return;
+		off += n;
+		e->seq += n;
+	}
+}
+#endif
