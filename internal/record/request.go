@@ -17,6 +17,6 @@ type Request struct {
 	RequestBytes  uint64    `rec:"request_bytes" role:"measure" unit:"bytes" doc:"Body of the request as transferred, without its head and chunk lines." otel:"http.request.body.size"`
 	ResponseBytes uint64    `rec:"response_bytes" role:"measure" unit:"bytes" doc:"Body of the response as transferred, without its head and chunk lines." otel:"http.response.body.size"`
 	LatencyMicros uint64    `rec:"latency_us" unit:"us" doc:"From the first byte of the request to the first byte of the response."`
-	Error         string    `rec:"error" doc:"Why there is no whole response: unanswered, reset, cut (bytes are missing), malformed …; null if there is."`
+	Error         string    `rec:"error" doc:"Why the exchange is not whole: unanswered, reset, cut (bytes are missing), malformed, midway (the request was not seen); null if it is."`
 	OneIn         uint32    `rec:"one_in" doc:"This row stands for so many requests, where not all could be kept; null if for itself."`
 }
