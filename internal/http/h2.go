@@ -120,8 +120,8 @@ func (s *h2) data(c *conn, side int, b []byte, at time.Time) {
 		}
 		frame := b
 		if len(buf.buf) > 0 {
-			need := need(buf.buf) - len(buf.buf)
-			n := min(need, len(b))
+			more := wanted(buf.buf) - len(buf.buf)
+			n := min(more, len(b))
 			if !c.hold(buf, b[:n]) {
 				c.endH2(isMalformed, brokenH2)
 				return
@@ -129,7 +129,7 @@ func (s *h2) data(c *conn, side int, b []byte, at time.Time) {
 			b = b[n:]
 			frame = buf.buf
 		}
-		n := need(frame)
+		n := wanted(frame)
 		switch {
 		case n > maxHead:
 			c.t.lost[longHead]++
@@ -150,10 +150,10 @@ func (s *h2) data(c *conn, side int, b []byte, at time.Time) {
 	}
 }
 
-// need is how many bytes have to be there before the frame that b begins can
+// wanted is how many bytes have to be there before the frame that b begins can
 // be done: all of it, or of frames that are passed the header, and what tells
 // the padding.
-func need(b []byte) int {
+func wanted(b []byte) int {
 	if len(b) < frameHeader {
 		return frameHeader
 	}
