@@ -17,5 +17,5 @@ type Query struct {
 	Retries       uint32    `rec:"retries" role:"measure" doc:"Times that the question was asked again before an answer came."`
 	Server        string    `rec:"server" doc:"Address that was asked." otel:"server.address"`
 	Truncated     bool      `rec:"truncated" doc:"True if the answer did not fit and has to be asked for by TCP."`
-	Error         string    `rec:"error" doc:"unanswered, or malformed; null if it was answered."`
+	Error         string    `rec:"error" doc:"unanswered, unasked (no question was seen), malformed, or cut (not captured whole); null if it was answered."`
 }
