@@ -31,14 +31,6 @@ const (
 	maxRows = 1 << 16
 )
 
-// Values of record.Query.Error.
-const (
-	unanswered = "unanswered"
-	unasked    = "unasked"
-	malformed  = "malformed"
-	cut        = "cut"
-)
-
 // kind is which protocol speaks the format.
 type kind uint8
 
@@ -152,9 +144,9 @@ func (t *Tracker) take(a arrival, b []byte) bool {
 	fault := ""
 	switch {
 	case err != nil && a.cut:
-		fault = cut
+		fault = record.CutOff
 	case err != nil:
-		fault = malformed
+		fault = record.Malformed
 	}
 	switch {
 	case !t.message.Response:
@@ -241,7 +233,7 @@ func (t *Tracker) answer(a arrival, fault string) {
 	if a.kind != unicast {
 		k.server = netip.AddrPort{}
 	}
-	row := record.Query{Error: cmp.Or(fault, unasked)}
+	row := record.Query{Error: cmp.Or(fault, record.Unasked)}
 	q := t.latest[k]
 	if len(t.message.Questions) > 0 {
 		first := t.message.Questions[0]
@@ -301,7 +293,7 @@ func (t *Tracker) expire(now time.Time) {
 func (t *Tracker) giveUp(q *question, at time.Time) {
 	t.forget(q)
 	if !q.answered {
-		q.query.Error = cmp.Or(q.query.Error, unanswered)
+		q.query.Error = cmp.Or(q.query.Error, record.Unanswered)
 		t.finish(&q.query, at)
 	}
 }
