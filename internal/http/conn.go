@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/stream"
 )
 
@@ -129,11 +130,11 @@ func (c *conn) finishAll() {
 func (c *conn) fate(e *exchange) string {
 	switch {
 	case c.reset:
-		return wasReset
+		return record.Reset
 	case e.answered || !e.requestDone:
-		return wasCut
+		return record.CutOff
 	}
-	return unanswered
+	return record.Unanswered
 }
 
 // seek looks whether a segment begins a message: where bytes are missing, or
@@ -167,7 +168,7 @@ func (c *conn) loseTrack(side int) {
 	c.lossy = true
 	if e := h.exchange; e != nil {
 		if e.err == "" {
-			e.err = wasCut
+			e.err = record.CutOff
 		}
 		c.finish(side)
 	}
@@ -203,7 +204,7 @@ func (c *conn) skipAnswered() {
 	c.half[answers].missed = false
 	for ; c.responses < c.requests-1; c.responses++ {
 		if e := c.queue[c.responses]; e.requestDone {
-			e.giveUp(wasCut)
+			e.giveUp(record.CutOff)
 		}
 	}
 }
@@ -228,7 +229,7 @@ func (c *conn) push(e *exchange) {
 	if len(c.queue) >= maxPipeline || len(c.queue) > 0 && c.t.pending >= maxPending {
 		c.t.lost[tooManyPending]++
 		c.requests, c.responses = max(c.requests, 1), max(c.responses, 1)
-		c.queue[0].giveUp(unanswered)
+		c.queue[0].giveUp(record.Unanswered)
 		c.settle()
 	}
 	c.t.pending++

@@ -7,15 +7,6 @@ import (
 	"github.com/netfate/netfate/internal/record"
 )
 
-// Why there is no whole response, as record.Request.Error has it.
-const (
-	unanswered  = "unanswered"
-	wasReset    = "reset"
-	wasCut      = "cut"
-	isMalformed = "malformed"
-	notAsked    = "midway" // its request was not seen
-)
-
 // exchange is a request and its response, as far as they came.
 type exchange struct {
 	method, host, path, query string
@@ -62,7 +53,7 @@ func (e *exchange) answer(h *head, at time.Time) {
 	e.answered, e.first, e.last = true, at, later(e.last, at)
 	e.status = h.status
 	if h.status < 100 && e.err == "" {
-		e.err = isMalformed
+		e.err = record.Malformed
 	}
 	if e.protocol == "" {
 		e.protocol = h.protocol()
@@ -133,7 +124,7 @@ func (t *Tracker) emit(c *conn, e *exchange) {
 	switch {
 	case !e.asked:
 		if r.Start = e.first; r.Error == "" {
-			r.Error = notAsked
+			r.Error = record.Unasked
 		}
 	case e.answered:
 		// Packets that were captured out of order may answer before they ask.

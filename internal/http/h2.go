@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/netfate/netfate/internal/record"
 )
 
 // The bounds of HPACK's dynamic table: what a side may use unless the other
@@ -123,7 +125,7 @@ func (s *h2) data(c *conn, side int, b []byte, at time.Time) {
 			more := wanted(buf.buf) - len(buf.buf)
 			n := min(more, len(b))
 			if !c.hold(buf, b[:n]) {
-				c.endH2(isMalformed, brokenH2)
+				c.endH2(record.Malformed, brokenH2)
 				return
 			}
 			b = b[n:]
@@ -133,7 +135,7 @@ func (s *h2) data(c *conn, side int, b []byte, at time.Time) {
 		switch {
 		case n > maxHead:
 			c.t.lost[longHead]++
-			c.endH2(isMalformed, brokenH2)
+			c.endH2(record.Malformed, brokenH2)
 			return
 		case len(frame) >= n && len(buf.buf) > 0:
 			c.drop(side)
@@ -143,7 +145,7 @@ func (s *h2) data(c *conn, side int, b []byte, at time.Time) {
 			s.whole(c, side, frame[:n], at)
 		case len(buf.buf) == 0:
 			if !c.hold(buf, b) {
-				c.endH2(isMalformed, brokenH2)
+				c.endH2(record.Malformed, brokenH2)
 			}
 			return
 		}
@@ -189,7 +191,7 @@ func (s *h2) whole(c *conn, side int, b []byte, at time.Time) {
 		c.t.frame.Reset(b)
 		f, err := c.t.frames.ReadFrame()
 		if err != nil {
-			c.endH2(isMalformed, brokenH2)
+			c.endH2(record.Malformed, brokenH2)
 			return
 		}
 		s.frame(c, side, f, at)
@@ -208,7 +210,7 @@ func (s *h2) frame(c *conn, side int, f http2.Frame, at time.Time) {
 	case *http2.RSTStreamFrame:
 		if e := s.streams[f.StreamID]; e != nil {
 			e.last = later(e.last, at)
-			e.giveUp(wasReset)
+			e.giveUp(record.Reset)
 			s.settle(c, f.StreamID)
 		}
 	case *http2.HeadersFrame:
@@ -221,7 +223,7 @@ func (s *h2) frame(c *conn, side int, f http2.Frame, at time.Time) {
 		if h.open && h.stream == f.StreamID {
 			s.block(c, side, f.HeaderBlockFragment(), f.HeadersEnded())
 		} else {
-			c.endH2(isMalformed, brokenH2)
+			c.endH2(record.Malformed, brokenH2)
 		}
 	}
 }
@@ -236,7 +238,7 @@ func (h *h2half) begin(stream uint32, ends bool, at time.Time) {
 func (s *h2) block(c *conn, side int, fragment []byte, last bool) {
 	h := &s.half[side]
 	if _, err := h.hpack.Write(fragment); err != nil {
-		c.endH2(isMalformed, brokenH2)
+		c.endH2(record.Malformed, brokenH2)
 		return
 	}
 	if !last {
@@ -244,7 +246,7 @@ func (s *h2) block(c *conn, side int, fragment []byte, last bool) {
 	}
 	h.open = false
 	if err := h.hpack.Close(); err != nil {
-		c.endH2(isMalformed, brokenH2)
+		c.endH2(record.Malformed, brokenH2)
 		return
 	}
 	s.heads(c, side)
@@ -308,7 +310,7 @@ func (s *h2) stream(c *conn, id uint32, isRequest bool) *exchange {
 	if len(s.streams) >= maxPipeline || c.t.pending >= maxPending && len(s.streams) > 0 {
 		c.t.lost[tooManyPending]++
 		oldest := slices.Min(slices.Collect(maps.Keys(s.streams)))
-		s.streams[oldest].giveUp(unanswered)
+		s.streams[oldest].giveUp(record.Unanswered)
 		s.settle(c, oldest)
 	}
 	if isRequest && id%2 == 1 {
@@ -363,7 +365,7 @@ func (s *h2) finishAll(c *conn, fate func(*exchange) string) {
 func (s *h2) gap(c *conn, side, n int) {
 	h := &s.half[side]
 	if n == 0 || n > h.skip {
-		c.endH2(wasCut, cutH2)
+		c.endH2(record.CutOff, cutH2)
 		return
 	}
 	h.skip -= n

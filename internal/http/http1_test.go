@@ -89,7 +89,7 @@ func dialogs() []struct {
 		{"not HTTP", func(k *talk) { k.answer("220 mail ESMTP\r\n").ask("GET HTTP/1.1\r\n\r\n").close() }, nil},
 		{"another protocol with such words", func(k *talk) { k.ask("OPTIONS rtsp://h/ RTSP/1.0\r\n\r\n").answer("RTSP/1.0 200 OK\r\n\r\n").close() }, nil},
 		{"nobody asked", func(k *talk) { k.answer("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n").close() },
-			[]string{"http/1.1   408 up 0 down 0 midway"}},
+			[]string{"http/1.1   408 up 0 down 0 unasked"}},
 	}
 }
 
@@ -161,12 +161,12 @@ func TestMissingBytes(t *testing.T) {
 		{"a response", newTalk(0).ask(ask(1)).lose(answers, answer(1)).ask(ask(2)).answer(answer(2)).close(),
 			[]string{"http/1.1 GET h/1 0 up 0 down 0 cut", "http/1.1 GET h/2 202 up 0 down 10", "lost 49 tcp_streams: missing bytes"}},
 		{"a request", newTalk(0).ask(ask(1)).answer(answer(1)).lose(asks, ask(2)).answer(answer(2)).ask(ask(3)).answer(answer(3)).close(),
-			[]string{"http/1.1 GET h/1 201 up 0 down 10", "http/1.1   202 up 0 down 10 midway", "http/1.1 GET h/3 203 up 0 down 10",
+			[]string{"http/1.1 GET h/1 201 up 0 down 10", "http/1.1   202 up 0 down 10 unasked", "http/1.1 GET h/3 203 up 0 down 10",
 				"lost 28 tcp_streams: missing bytes"}},
 		{"midway in a body", midwayTalk().answer("456789").ask(ask(2)).answer(answer(2)),
 			[]string{"http/1.1 GET h/2 202 up 0 down 10", "lost 1 http: connections joined midway"}},
 		{"midway between the two", midwayTalk().answer(answer(1)).ask(ask(2)).answer(answer(2)),
-			[]string{"http/1.1   201 up 0 down 10 midway", "http/1.1 GET h/2 202 up 0 down 10", "lost 1 http: connections joined midway"}},
+			[]string{"http/1.1   201 up 0 down 10 unasked", "http/1.1 GET h/2 202 up 0 down 10", "lost 1 http: connections joined midway"}},
 		{"midway, the other way round", midwayTalk().say(answers, ask(1)).say(asks, answer(1)),
 			[]string{"http/1.1 GET h/1 201 up 0 down 10", "lost 1 http: connections joined midway"}},
 		{"midway, something else", midwayTalk().say(answers, "\x16\x03\x01").say(asks, "EHLO x\r\n"), nil},

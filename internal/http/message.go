@@ -2,6 +2,8 @@ package http
 
 import (
 	"time"
+
+	"github.com/netfate/netfate/internal/record"
 )
 
 // state is what a side is in the middle of.
@@ -113,7 +115,7 @@ func (c *conn) partialHead(side int, at time.Time) {
 	}
 	e.last = later(e.last, at)
 	if e.err == "" {
-		e.err = wasCut
+		e.err = record.CutOff
 	}
 }
 
@@ -137,7 +139,7 @@ func (c *conn) stray(side int) {
 // malformed ends a message that makes no sense from here on.
 func (c *conn) malformed(side int) {
 	if e := c.half[side].exchange; e.err == "" {
-		e.err = isMalformed
+		e.err = record.Malformed
 	}
 	c.finish(side)
 	c.half[side].state, c.lossy = seeking, true
