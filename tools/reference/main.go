@@ -59,6 +59,8 @@ func nouns() []noun {
 		{"flow", "Traffic between two endpoints on one interface over one interval, both ways. The source is the side that began, as far as is known.", record.Flow{}},
 		{"query", "One question of DNS, mDNS or LLMNR and its answer. The source is who asked.", record.Query{}},
 		{"query sum", "Queries for one name, to one server or of one process, over one interval or a whole capture.", record.QuerySum{}},
+		{"request", "One HTTP request and its response, as far as it came. The source is who asked.", record.Request{}},
+		{"request sum", "Requests for one path, of one host, status, process or peer, over one interval or a whole capture.", record.RequestSum{}},
 		{"lost", "What netfate itself could not keep, by place and reason: the number that spoils the others. It is never left out.", record.Lost{}},
 	}
 }
@@ -86,7 +88,7 @@ number in IANA's registry), that the field is exported as, where one fits.
 	for _, f := range common {
 		isCommon[f.Name] = true
 	}
-	b.WriteString("\n## Common fields\n\nDrops, flows and queries begin with these: when, where, between whom, and whose it is.\n\n")
+	b.WriteString("\n## Common fields\n\nDrops, flows, queries and requests begin with these: when, where, between whom, and whose it is.\n\n")
 	writeTable(&b, common)
 	for _, n := range nouns() {
 		fields := record.Fields(n.rec)
