@@ -33,6 +33,9 @@ func TestStories(t *testing.T) {
 			if err := writeLookups(filepath.Join(env.WorkDir, "lookups.pcap"), lookups()...); err != nil {
 				return err
 			}
+			if err := writeSpeech(filepath.Join(env.WorkDir, "shop.pcap"), shop()...); err != nil {
+				return err
+			}
 			return writeRecording(filepath.Join(env.WorkDir, "night.nfr"), night())
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
