@@ -41,7 +41,7 @@ func (w *watch) capture(ctx context.Context, outputs []agent.Output, decoders ..
 		return fmt.Errorf("read %s: %w", w.read, err)
 	}
 	if err := agent.Replay(ctx, s, w.cfg.Select, outputs); err != nil {
-		return fmt.Errorf("read %s: %w", w.read, err)
+		return err
 	}
 	if note := s.Note(); note != "" {
 		fmt.Fprintln(os.Stderr, "netfate: note:", note)

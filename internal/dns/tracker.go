@@ -25,9 +25,9 @@ const (
 	// echo is how soon the same question is the same packet, seen on the next
 	// interface: nobody asks again within a millisecond.
 	echo = time.Millisecond
-	// maxQuestions bounds the questions held, about 300 bytes each.
+	// maxQuestions bounds the questions held, about 1 kB each.
 	maxQuestions = 1 << 16
-	// maxRows bounds the rows between two calls of Roll.
+	// maxRows bounds the rows between two calls of Roll, about 500 bytes each.
 	maxRows = 1 << 16
 )
 
@@ -319,8 +319,12 @@ func (t *Tracker) Roll(now time.Time, end bool, b *record.Batch) {
 	for end && t.order.Len() > 0 {
 		t.giveUp(t.order.Front().Value.(*question), now)
 	}
-	b.Queries = append(b.Queries, t.rows...)
-	t.rows = nil
+	if b.Queries == nil {
+		b.Queries = t.rows // a busy second's are 30 MB: they are not copied
+	} else {
+		b.Queries = append(b.Queries, t.rows...)
+	}
+	t.rows = make([]record.Query, 0, len(t.rows)) // the next second is like this one
 	b.Lost = append(b.Lost, t.streams.Lost()...)
 	add := func(place, reason, effect string, n *uint64) {
 		if *n > 0 {

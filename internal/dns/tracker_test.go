@@ -188,3 +188,25 @@ func FuzzTracker(f *testing.F) {
 		rows(t, sent(0, from, to, one), sent(10, to, from, two), sent(20, from, group, one), sent(7000, from, to, two))
 	})
 }
+
+// BenchmarkTracker is a question and its answer, with eight records.
+func BenchmarkTracker(b *testing.B) {
+	question := sent(0, client, server, packed(b, nil, "www.example.com A"))
+	answer := sent(1, server, client, large(b))
+	tr := New()
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		at := begin.Add(time.Duration(i) * 20 * time.Microsecond)
+		question.Time, answer.Time = at, at.Add(time.Millisecond)
+		binary.BigEndian.PutUint16(question.Payload, uint16(i))
+		binary.BigEndian.PutUint16(answer.Payload, uint16(i))
+		tr.Packet(question)
+		tr.Packet(answer)
+		if i%50_000 == 0 {
+			tr.Roll(at, false, &record.Batch{})
+		}
+	}
+	if tr.lost.rows > 0 {
+		b.Errorf("got %d rows lost", tr.lost.rows)
+	}
+}
