@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/netfate/netfate/internal/packet"
 	"github.com/netfate/netfate/internal/record"
 )
 
@@ -175,6 +176,19 @@ func TestMissingBytes(t *testing.T) {
 			checkTold(t, Config{}, c.talk, c.want...)
 		})
 	}
+}
+
+// A host that forwards sees each packet more than once, with other tags.
+func TestSeenTwice(t *testing.T) {
+	k := newTalk(0).ask("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").answer("HTTP/1.1 204 x\r\n\r\n").close()
+	var twice []packet.Packet
+	for _, p := range k.packets {
+		twice = append(twice, p)
+		p.VLAN, p.Time = []uint16{7}, p.Time.Add(time.Microsecond)
+		twice = append(twice, p)
+	}
+	k.packets = twice
+	checkTold(t, Config{}, k, "http/1.1 GET h/a 204 up 0 down 0")
 }
 
 func TestHeadsAreBounded(t *testing.T) {

@@ -24,7 +24,7 @@ const (
 	maxHeld     = 64 << 20 // bytes of heads that have not come whole, over all connections
 	maxPending  = 262_144  // requests without their whole response, over all connections
 	maxPipeline = 1_024    // the same of one connection
-	maxDone     = 262_144  // requests between two calls of Roll
+	maxDone     = 131_072  // requests between two calls of Roll, about 600 bytes each
 	maxText     = 4 << 10  // bytes of a path, query or host
 	maxMethod   = 32       // bytes of a method
 )
@@ -79,8 +79,12 @@ func (t *Tracker) Roll(now time.Time, end bool, b *record.Batch) {
 		before = time.Time{}
 	}
 	t.streams.Flush(before)
-	b.Requests = append(b.Requests, t.done...)
-	t.done = nil
+	if b.Requests == nil {
+		b.Requests = t.done // a busy second's are not copied
+	} else {
+		b.Requests = append(b.Requests, t.done...)
+	}
+	t.done = make([]record.Request, 0, len(t.done)) // the next second is like this one
 	for _, l := range append(t.streams.Lost(), t.takeLost()...) {
 		l.Time = now
 		b.Lost = append(b.Lost, l)

@@ -4,8 +4,8 @@
 //
 // What is delivered does not depend on how the bytes were cut into segments, on
 // how often these came, nor, within the bounds of [Limits], on their order. Of
-// bytes that come twice with different contents the first ones win, as with
-// BSD and Windows; Linux agrees for what has been acknowledged.
+// bytes that come twice with different contents the first ones win; which ones
+// the receiver took, systems differ in.
 //
 // It is pure: time is that of the packets. The decoders of protocols import it.
 package stream
