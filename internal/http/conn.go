@@ -148,7 +148,7 @@ func (c *conn) seek(d stream.Dir, b []byte, segment bool) []byte {
 		c.half[side].state = inHead
 		return b
 	}
-	if !c.decided && likeHead(b, side != asks) != unlike && len(b) > 4 {
+	if !c.decided && c.conn.Midway && likeHead(b, side != asks) != unlike && len(b) > 4 {
 		c.swapped = !c.swapped
 		c.half[asks], c.half[answers] = c.half[answers], c.half[asks]
 		c.half[c.side(d)].state = inHead

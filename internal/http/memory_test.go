@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/test/need"
 )
 
 // 100,000 open connections, each with an answered request, one that waits, and
 // a piece of a head: what each costs is known.
 func TestMemoryOfOpenConnections(t *testing.T) {
+	need.Time(t)
 	const conns, perConn = 100_000, 1_200
 	before := heap()
 	tr := New(Config{})

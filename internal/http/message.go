@@ -94,7 +94,7 @@ func (c *conn) drop(side int) {
 	c.half[side].buf = nil
 }
 
-// partialHead takes what there is of a head for all of it.
+// partialHead takes what there is of a head for all of it, and of the message.
 func (c *conn) partialHead(side int, at time.Time) {
 	b := c.half[side].buf
 	c.drop(side)
@@ -117,6 +117,8 @@ func (c *conn) partialHead(side int, at time.Time) {
 	if e.err == "" {
 		e.err = record.CutOff
 	}
+	c.half[side].exchange = e
+	c.finish(side)
 }
 
 // stray is for bytes that are in no message.
