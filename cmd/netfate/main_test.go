@@ -30,6 +30,12 @@ func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
+			if err := writeLookups(filepath.Join(env.WorkDir, "lookups.pcap"), lookups()...); err != nil {
+				return err
+			}
+			if err := writeSpeech(filepath.Join(env.WorkDir, "shop.pcap"), shop()...); err != nil {
+				return err
+			}
 			return writeRecording(filepath.Join(env.WorkDir, "night.nfr"), night())
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},

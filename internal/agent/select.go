@@ -39,35 +39,22 @@ func (s *Select) apply(b *record.Batch) *record.Batch {
 	if !s.Any() {
 		return b
 	}
-	kept := &record.Batch{Start: b.Start, End: b.End, Lost: b.Lost}
-	for i := range b.Drops {
-		if s.Match(&b.Drops[i].Endpoints) {
-			kept.Drops = append(kept.Drops, b.Drops[i])
-		}
+	return &record.Batch{
+		Start: b.Start, End: b.End, Lost: b.Lost,
+		Drops:    keep(s, b.Drops, func(r *record.Drop) *record.Endpoints { return &r.Endpoints }),
+		Samples:  keep(s, b.Samples, func(r *record.Drop) *record.Endpoints { return &r.Endpoints }),
+		Flows:    keep(s, b.Flows, func(r *record.Flow) *record.Endpoints { return &r.Endpoints }),
+		Conns:    keep(s, b.Conns, func(r *record.Conn) *record.Endpoints { return &r.Endpoints }),
+		Requests: keep(s, b.Requests, func(r *record.Request) *record.Endpoints { return &r.Endpoints }),
+		Queries:  keep(s, b.Queries, func(r *record.Query) *record.Endpoints { return &r.Endpoints }),
 	}
-	for i := range b.Samples {
-		if s.Match(&b.Samples[i].Endpoints) {
-			kept.Samples = append(kept.Samples, b.Samples[i])
-		}
-	}
-	for i := range b.Flows {
-		if s.Match(&b.Flows[i].Endpoints) {
-			kept.Flows = append(kept.Flows, b.Flows[i])
-		}
-	}
-	for i := range b.Conns {
-		if s.Match(&b.Conns[i].Endpoints) {
-			kept.Conns = append(kept.Conns, b.Conns[i])
-		}
-	}
-	for i := range b.Requests {
-		if s.Match(&b.Requests[i].Endpoints) {
-			kept.Requests = append(kept.Requests, b.Requests[i])
-		}
-	}
-	for i := range b.Queries {
-		if s.Match(&b.Queries[i].Endpoints) {
-			kept.Queries = append(kept.Queries, b.Queries[i])
+}
+
+// keep returns the records of list that were asked about.
+func keep[R any](s *Select, list []R, ends func(*R) *record.Endpoints) (kept []R) {
+	for i := range list {
+		if s.Match(ends(&list[i])) {
+			kept = append(kept, list[i])
 		}
 	}
 	return kept

@@ -48,7 +48,7 @@ func TestSelectMatch(t *testing.T) {
 	f(Select{PID: 7}, false)
 }
 
-// batchOf has a drop, a sample and a flow of each interface, and a loss.
+// batchOf has one of each record of each interface, and a loss.
 func batchOf(ifnames ...string) *record.Batch {
 	b := &record.Batch{Lost: []record.Lost{{Place: "drops", Count: 3}}}
 	for _, name := range ifnames {
@@ -56,6 +56,9 @@ func batchOf(ifnames ...string) *record.Batch {
 		b.Drops = append(b.Drops, record.Drop{Endpoints: e})
 		b.Samples = append(b.Samples, record.Drop{Endpoints: e, Sample: true})
 		b.Flows = append(b.Flows, record.Flow{Endpoints: e})
+		b.Conns = append(b.Conns, record.Conn{Endpoints: e})
+		b.Requests = append(b.Requests, record.Request{Endpoints: e})
+		b.Queries = append(b.Queries, record.Query{Endpoints: e})
 	}
 	return b
 }

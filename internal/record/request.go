@@ -1,6 +1,12 @@
 package record
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
+
+// Reset is a value of Request.Error, beside those of Query.Error: a side gave up.
+const Reset = "reset"
 
 // Request is one HTTP request and its response, as far as it came.
 type Request struct {
@@ -17,6 +23,31 @@ type Request struct {
 	RequestBytes  uint64    `rec:"request_bytes" role:"measure" unit:"bytes" doc:"Body of the request as transferred, without its head and chunk lines." otel:"http.request.body.size"`
 	ResponseBytes uint64    `rec:"response_bytes" role:"measure" unit:"bytes" doc:"Body of the response as transferred, without its head and chunk lines." otel:"http.response.body.size"`
 	LatencyMicros uint64    `rec:"latency_us" unit:"us" doc:"From the first byte of the request to the first byte of the response."`
-	Error         string    `rec:"error" doc:"Why there is no whole response: unanswered, reset, cut (bytes are missing), malformed …; null if there is."`
+	Error         string    `rec:"error" doc:"Why the exchange is not whole: unanswered, reset, cut (bytes are missing), malformed, unasked (no request was seen); null if it is."`
 	OneIn         uint32    `rec:"one_in" doc:"This row stands for so many requests, where not all could be kept; null if for itself."`
+}
+
+// RequestSum adds up the requests for one path, of one host, status, process or
+// peer over one interval.
+type RequestSum struct {
+	Time          time.Time  `rec:"time" role:"time" doc:"End of the interval."`
+	Start         time.Time  `rec:"start" doc:"Its beginning."`
+	Host          string     `rec:"host" doc:"Name of the host that saw it." otel:"host.name"`
+	Method        string     `rec:"method" doc:"Request method, if sums are by path." otel:"http.request.method"`
+	HostName      string     `rec:"host_name" doc:"Host that was asked for, if sums are by path or host." otel:"server.address"`
+	Path          string     `rec:"path" doc:"Path with {id} for what names one thing of many, if sums are by path." otel:"url.template"`
+	Status        uint16     `rec:"status" doc:"Status of the responses, if sums are by status; null if none came." otel:"http.response.status_code"`
+	Error         string     `rec:"error" doc:"Why no response came, if sums are by status."`
+	Peer          netip.Addr `rec:"peer_addr" doc:"The remote end, if sums are by peer: where neither is, the server." otel:"network.peer.address"`
+	PID           uint32     `rec:"pid" doc:"Process that owns the socket, if sums are by process." otel:"process.pid"`
+	Comm          string     `rec:"comm" doc:"Its name." otel:"process.executable.name"`
+	ContainerName string     `rec:"container_name" doc:"Its container." otel:"container.name"`
+	Requests      uint64     `rec:"requests" role:"measure" doc:"Requests, those that were sampled away included."`
+	Errors        uint64     `rec:"errors" role:"measure" doc:"Of these, how many have no whole response, or one of status 500 and above."`
+	RequestBytes  uint64     `rec:"request_bytes" role:"measure" unit:"bytes" doc:"Bodies of the requests as transferred."`
+	ResponseBytes uint64     `rec:"response_bytes" role:"measure" unit:"bytes" doc:"Bodies of the responses as transferred."`
+	P50Micros     uint64     `rec:"p50_us" unit:"us" doc:"Latency that half of the responses kept below, within 1 %."`
+	P95Micros     uint64     `rec:"p95_us" unit:"us" doc:"The same of 95 in 100."`
+	P99Micros     uint64     `rec:"p99_us" unit:"us" doc:"The same of 99 in 100."`
+	Other         bool       `rec:"other" doc:"True for the counted remainder of what did not fit the table."`
 }

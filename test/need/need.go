@@ -51,6 +51,33 @@ func Time(t testing.TB) {
 	}
 }
 
+// Captures returns the directory of the public captures that parsers are held
+// against, ../shared/captures from the root of the repository, and skips a test
+// where it is not.
+func Captures(t testing.TB) string {
+	t.Helper()
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+			break
+		}
+		if root == filepath.Dir(root) {
+			t.Fatal("there is no go.mod above the test")
+		}
+		root = filepath.Dir(root)
+	}
+	dir := filepath.Join(filepath.Dir(root), "shared", "captures")
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		t.Skip("needs the public captures in " + dir)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // Feature is something that a kernel may not have.
 type Feature struct {
 	What    string   // tracepoint sock_send_length

@@ -58,6 +58,10 @@ func nouns() []noun {
 		{"drop", "Packets that the kernel freed undelivered: an aggregate over one interval, or one event when `sample` is true.", record.Drop{}},
 		{"flow", "Traffic between two endpoints on one interface over one interval, both ways. The source is the side that began, as far as is known.", record.Flow{}},
 		{"conn", "A TCP connection as one socket of this host knows it: when it opens, fails or closes, and while it is open; or a listener. The source is the client.", record.Conn{}},
+		{"query", "One question of DNS, mDNS or LLMNR and its answer. The source is who asked.", record.Query{}},
+		{"query sum", "Queries for one name, to one server or of one process, over one interval or a whole capture.", record.QuerySum{}},
+		{"request", "One HTTP request and its response, as far as it came. The source is who asked.", record.Request{}},
+		{"request sum", "Requests for one path, of one host, status, process or peer, over one interval or a whole capture.", record.RequestSum{}},
 		{"lost", "What netfate itself could not keep, by place and reason: the number that spoils the others. It is never left out.", record.Lost{}},
 	}
 }
@@ -85,7 +89,7 @@ number in IANA's registry), that the field is exported as, where one fits.
 	for _, f := range common {
 		isCommon[f.Name] = true
 	}
-	b.WriteString("\n## Common fields\n\nDrops and flows begin with these: when, where, between whom, and whose it is.\n\n")
+	b.WriteString("\n## Common fields\n\nDrops, flows, queries and requests begin with these: when, where, between whom, and whose it is.\n\n")
 	writeTable(&b, common)
 	for _, n := range nouns() {
 		fields := record.Fields(n.rec)

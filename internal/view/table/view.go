@@ -2,10 +2,10 @@
 // script reads: text tables that refresh in place on a terminal or are
 // appended as blocks elsewhere, JSON lines and CSV.
 //
-// The aggregation ([Drops], [Flows]) is pure: no clock, no goroutine, no
-// lock; time comes from the batches. The views write to the writers that they
-// are given and nowhere else. The package knows records, no kernel and no
-// sensor; the agent and the commands import it.
+// The aggregation ([DropSums], [FlowSums], [QuerySums], [RequestSums]) is pure: no
+// clock, no goroutine, no lock; time comes from the batches. The views write to
+// the writers that they are given and nowhere else. The package knows records, no
+// kernel and no sensor; the agent and the commands import it.
 package table
 
 import (
@@ -48,9 +48,9 @@ type Options struct {
 
 	Rows  int    // rows shown; 0 is what the screen has room for, or all
 	All   bool   // drops: benign ones too
-	Each  bool   // drops: one line an event instead of sums
+	Each  bool   // drops, queries, requests: one line an event instead of sums
 	Stack bool   // drops: the kernel stack beneath, where a sample brought it
-	By    string // flows: one of FlowGroups; empty is flow
+	By    string // one of FlowGroups, empty is flow; of QueryGroups, empty is name; of RequestGroups, empty is path
 
 	// Connections: those that failed or broke; those that are open, as a table;
 	// listeners, as a table.

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/netfate/netfate/internal/agent"
+	"github.com/netfate/netfate/internal/capture"
+)
+
+// captureFlags is flags for a command that reads captures and nothing else.
+func (w *watch) captureFlags(cmd *cobra.Command) {
+	w.flags(cmd)
+	cmd.Flags().Lookup("read").Usage = "capture to read, pcap or pcapng; - for standard input; needs no privileges"
+}
+
+// needCapture refuses to go on without a capture.
+func (w *watch) needCapture(cmd *cobra.Command) error {
+	if w.read == "" {
+		return usagef("%s reads captures only so far: give it one with -r FILE, or - for standard input", cmd.CommandPath())
+	}
+	return nil
+}
+
+// capture feeds the outputs with what decoders make of the capture.
+func (w *watch) capture(ctx context.Context, outputs []agent.Output, decoders ...capture.Decoder) (err error) {
+	var in io.ReadCloser = os.Stdin
+	if w.read != "-" {
+		if in, err = os.Open(w.read); err != nil {
+			return err
+		}
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	s, err := capture.Open(in, decoders...)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", w.read, err)
+	}
+	if err := agent.Replay(ctx, s, w.cfg.Select, outputs); err != nil {
+		return err
+	}
+	if note := s.Note(); note != "" {
+		fmt.Fprintln(os.Stderr, "netfate: note:", note)
+	}
+	return nil
+}
