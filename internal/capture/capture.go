@@ -52,6 +52,7 @@ type Source struct {
 	last       time.Time // of the packets in it, in start and after
 	ahead      frame     // read already, but of a later batch
 	isAhead    bool
+	most       int             // packets in a batch: maxBatchPackets; less in tests
 	number     uint64          // of frames read
 	unread     uint64          // of those, frames of links that cannot be read
 	link       layers.LinkType // of the last of these
@@ -66,7 +67,7 @@ func Open(r io.Reader, decoders ...Decoder) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open capture: %w", err)
 	}
-	return &Source{frames: f, parser: packet.NewParser(), decoders: decoders}, nil
+	return &Source{frames: f, parser: packet.NewParser(), decoders: decoders, most: maxBatchPackets}, nil
 }
 
 // Next returns the batch of the next second in which there are packets, which
@@ -79,7 +80,7 @@ func (s *Source) Next() (*record.Batch, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
-	for n := range maxBatchPackets {
+	for n := range s.most {
 		if err := s.read(); err != nil {
 			return s.finish(err)
 		}

@@ -213,13 +213,14 @@ func TestBack(t *testing.T) {
 
 // TestStill has a clock that stands: memory is bounded all the same.
 func TestStill(t *testing.T) {
-	list := make([]one, maxBatchPackets+10)
+	list := make([]one, 110)
 	d := &texts{}
 	s, err := Open(bytes.NewReader(pcapOf(binary.LittleEndian, false, list...)), d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []int{maxBatchPackets, 10} {
+	s.most = 100
+	for _, want := range []int{100, 10} {
 		b, err := s.Next()
 		if err != nil || len(b.Queries) != want {
 			t.Fatalf("got %d packets in a batch and %v, want %d", len(b.Queries), err, want)

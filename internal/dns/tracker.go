@@ -100,12 +100,14 @@ type Tracker struct {
 
 	message Message
 	rows    []record.Query
+	most    struct{ questions, rows int } // maxQuestions and maxRows; less in tests
 	lost    struct{ questions, rows uint64 }
 }
 
 // New returns a tracker of nothing yet.
 func New() *Tracker {
 	t := &Tracker{questions: map[keyName]*question{}, latest: map[key]*question{}, order: list.New(), mdns: askers{}}
+	t.most.questions, t.most.rows = maxQuestions, maxRows
 	t.streams = stream.New(stream.Limits{Conns: 1 << 14, Memory: 32 << 20}, t.open)
 	return t
 }
@@ -192,7 +194,7 @@ func (t *Tracker) askFor(a arrival, k key, n name, fault string) {
 		}
 		t.forget(q)
 	}
-	if t.order.Len() >= maxQuestions {
+	if t.order.Len() >= t.most.questions {
 		t.evict(t.order.Front().Value.(*question))
 	}
 	if k.kind == mdns && len(t.mdns[n]) >= maxAskers {
@@ -270,7 +272,7 @@ func (t *Tracker) tell(row *record.Query) {
 }
 
 func (t *Tracker) finish(row *record.Query, at time.Time) {
-	if len(t.rows) >= maxRows {
+	if len(t.rows) >= t.most.rows {
 		t.lost.rows++
 		return
 	}

@@ -62,7 +62,11 @@ func line(q *record.Query) string {
 // rows plays packets and rolls at the end of each second.
 func rows(t testing.TB, list ...*packet.Packet) (lines []string, lost []record.Lost) {
 	t.Helper()
-	tr := New()
+	return played(t, New(), list...)
+}
+
+func played(t testing.TB, tr *Tracker, list ...*packet.Packet) (lines []string, lost []record.Lost) {
+	t.Helper()
 	var b record.Batch
 	end := begin.Add(time.Second)
 	for _, p := range list {
@@ -154,18 +158,22 @@ func TestTracker(t *testing.T) {
 	}
 }
 
-// TestBounds asks more than is held, and looks when rows are.
+// TestBounds asks more than is held, and more than fits between two batches.
 func TestBounds(t *testing.T) {
 	var list []*packet.Packet
-	b := packed(t, nil, "web.example.com A")
-	for i := range maxQuestions + 10 {
-		p := sent(0, client, server, append([]byte(nil), b...))
-		p.Src = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 4000)
-		list = append(list, p)
+	for i := range 110 {
+		list = append(list, sent(2*i, client, server, numbered(uint16(i), packed(t, nil, "web.example.com A"))))
 	}
-	got, lost := rows(t, list...)
-	if len(got) != maxRows || len(lost) != 1 || lost[0].Place != "dns_questions" || lost[0].Count != 10 {
-		t.Errorf("got %d rows and %+v lost, want %d and 10 questions", len(got), lost, maxRows)
+	for place, set := range map[string]func(*Tracker){
+		"dns_questions": func(tr *Tracker) { tr.most.questions = 100 },
+		"dns_rows":      func(tr *Tracker) { tr.most.rows = 100 },
+	} {
+		tr := New()
+		set(tr)
+		got, lost := played(t, tr, list...)
+		if len(got) != 100 || len(lost) != 1 || lost[0].Place != place || lost[0].Count != 10 {
+			t.Errorf("%s: got %d rows and %+v lost, want 100, and 10", place, len(got), lost)
+		}
 	}
 
 	list = nil
