@@ -17,44 +17,51 @@ func newDNS() *cobra.Command {
 	var by string
 	var each bool
 	cmd := &cobra.Command{
-		Use:   "dns -r FILE",
+		Use:   "dns",
 		Short: "What was asked of DNS: answers, failures, latency",
 		Long: `Dns pairs questions with their answers, over UDP and TCP: name, type, answer,
 response code and latency, and what was asked again or never answered. mDNS and
 LLMNR are told apart. It asks no resolver; what it says was on the wire.
 
-A question is unanswered after 5 s, or when the capture ends; one that is asked
+Live, it sees what sockets of this host ask and answer, in every network
+namespace, and whose they are; what is only forwarded it does not see. From a
+capture (pcap or pcapng) it sees what the capture holds: tunnels (VXLAN, Geneve,
+GRE, IP in IP, ERSPAN) are looked into and fragments put together.
+
+A question is unanswered after 5 s, or when the watch ends; one that is asked
 again before is the same question, and its latency counts from the first time.
 An answer to no question that was seen is shown as unasked, a message that cannot
-be read to its end as malformed, or as cut if the capture does not hold all of it.
-
-FILE is a capture, pcap or pcapng; tunnels (VXLAN, Geneve, GRE, IP in IP, ERSPAN)
-are looked into and fragments put together.`,
-		Example: `  netfate dns -r night.pcap                     by name: failures, latency percentiles
+be read to its end as malformed, or as cut if not all of it was seen.`,
+		Example: `  sudo netfate dns                              by name: failures, latency percentiles
+  sudo netfate dns --each                       one line a question, as it is answered
+  sudo netfate dns --by process -d 1m           who asks, and how often in vain
   netfate dns -r night.pcap --by server         which resolver is slow
   netfate dns -r night.pcap --each              one line a question
   netfate dns -r night.pcap --each -o json | jq 'select(.rcode == "SERVFAIL")'
   sudo tcpdump -i any -w - port 53 | netfate dns -r - --each`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := w.needCapture(cmd); err != nil {
-				return err
-			}
+			w.cfg.Queries = true
 			if err := w.prepare(cmd.Context(), nil); err != nil {
 				return err
 			}
 			o := w.options()
-			o.By, o.Each, o.Once = by, each, true
+			o.By, o.Each, o.Once = by, each, w.read != ""
 			view, err := table.NewQueries(os.Stdout, os.Stderr, o)
 			if err != nil {
 				return usageError{err}
 			}
-			return w.capture(cmd.Context(), []agent.Output{{Name: "the table", Sink: view}}, dns.New())
+			outputs := []agent.Output{{Name: "the table", Sink: view}}
+			if w.read != "" {
+				return w.captureOrRecording(cmd.Context(), outputs, dns.New())
+			}
+			return w.run(cmd.Context(), "DNS", outputs)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&by, "by", "name", "group by "+strings.Join(table.QueryGroups(), ", "))
 	f.BoolVarP(&each, "each", "e", false, "one row a query")
-	w.captureFlags(cmd)
+	w.flags(cmd)
+	cmd.Flags().Lookup("read").Usage = "capture (pcap, pcapng) or recording to read instead of this host; - for standard input"
 	return cmd
 }

@@ -111,6 +111,10 @@ func night() []record.Batch {
 		b.Conns = append(b.Conns,
 			record.Conn{Endpoints: ends("10.0.0.5", "10.0.0.9", 443, web), Event: record.ConnOpened, Side: record.Client, Start: b.Start, ConnectMicros: 850},
 			record.Conn{Endpoints: ends("10.0.0.5", "10.0.0.9", 81, web), Event: record.ConnFailed, Side: record.Client, Start: b.Start, Error: "refused"})
+		b.Queries = append(b.Queries, record.Query{
+			Endpoints: ends("10.0.0.5", "10.0.0.53", 53, web), Protocol: "dns", QName: "db.example.com", QType: "A", RCode: "NOERROR",
+			Answers: []string{"10.0.0.9"}, LatencyMicros: 900, Server: "10.0.0.53",
+		})
 		b.Lost = append(b.Lost, record.Lost{Time: b.End, Place: "drops", Reason: "ring full", Count: 2, Effect: "not shown one by one"})
 		batches = append(batches, b)
 	}

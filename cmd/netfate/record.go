@@ -34,7 +34,7 @@ netfate is killed.`,
 			if path == "" {
 				return usagef("record needs -w FILE; '-w -' writes to standard output")
 			}
-			w.cfg.Drops, w.cfg.Flows, w.cfg.Conns, w.cfg.Samples = true, true, true, fewSamples
+			w.cfg.Drops, w.cfg.Flows, w.cfg.Conns, w.cfg.Queries, w.cfg.Samples = true, true, true, true, fewSamples
 			if err := w.prepare(cmd.Context(), args); err != nil {
 				return err
 			}

@@ -173,6 +173,10 @@ func (w *watch) replay(ctx context.Context, outputs []agent.Output) (err error) 
 		}
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
+	return w.replayFrom(ctx, in, outputs)
+}
+
+func (w *watch) replayFrom(ctx context.Context, in io.Reader, outputs []agent.Output) error {
 	r, err := recording.Open(in)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", w.read, err)

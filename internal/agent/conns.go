@@ -89,7 +89,7 @@ func matches(pair *filter.Pair, t decode.Tuple) bool {
 
 // synthetic is the headers of a TCP segment without flags: IPv4 or IPv6.
 func synthetic(t *decode.Tuple) []byte {
-	const tcpLen, ipv4Len, ipv6Len, protoTCP = 20, 20, 40, 6
+	const tcpLen, ipv4Len, ipv6Len = 20, 20, 40
 	var ip []byte
 	if t.EthProto == etherIPv4 {
 		ip = make([]byte, ipv4Len, ipv4Len+tcpLen)

@@ -17,12 +17,13 @@ import (
 
 // live is the feed from this host's kernel. It belongs to the pump.
 type live struct {
-	cfg    Config
-	names  *names
-	owners *owner.Sensor
-	drops  *drop.Sensor // nil if not asked for
-	flows  *flow.Sensor // nil if not asked for
-	conns  conns        // its sensor is nil if not asked for
+	cfg     Config
+	names   *names
+	owners  *owner.Sensor
+	drops   *drop.Sensor // nil if not asked for
+	flows   *flow.Sensor // nil if not asked for
+	conns   conns        // its sensor is nil if not asked for
+	queries queries      // likewise
 
 	dropTable *table.Drops
 	flowTable *table.Flows
@@ -35,6 +36,7 @@ type live struct {
 	omitted uint64 // samples of this interval beyond maxSamples
 	rows    []flowRow
 	places  placeless // of this interval's drops
+	missing []string  // what is not watched, and why
 }
 
 // sample is an event that waits for its names.
@@ -86,10 +88,20 @@ func (l *live) listen(ctx context.Context, next time.Time) error {
 			return err
 		}
 	}
-	if l.conns.sensor == nil {
-		return nil
+	return l.readEvents()
+}
+
+// readEvents reads the rings of those sensors that tell single events.
+func (l *live) readEvents() error {
+	if l.conns.sensor != nil {
+		if err := l.conns.read(); err != nil {
+			return err
+		}
 	}
-	return l.conns.read()
+	if l.queries.sensor != nil {
+		return l.queries.read(l)
+	}
+	return nil
 }
 
 func (l *live) readSamples(until time.Time) error {
@@ -119,6 +131,10 @@ func (l *live) Stop() error {
 	if l.conns.sensor != nil {
 		errs = append(errs, l.conns.end(), l.conns.sensor.Detach())
 	}
+	if l.queries.sensor != nil {
+		errs = append(errs, l.queries.sensor.Detach())
+		l.queries.over = true
+	}
 	// What was counted is in both generations; the first poll of each is
 	// done here, the second by the Roll that follows.
 	return errors.Join(append(errs, l.poll())...)
@@ -135,16 +151,24 @@ func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, e
 			return nil, err
 		}
 	}
+	b := &record.Batch{Start: start.UTC(), End: end.UTC()}
+	if l.queries.sensor != nil {
+		if err := l.queries.read(l); err != nil {
+			return nil, err
+		}
+		l.queries.roll(b)
+	}
 	l.want()
+	l.wantQueries(b.Queries)
 	l.names.refresh(ctx)
 	if err := l.names.rescan(end); err != nil {
 		return nil, err
 	}
-	b := &record.Batch{Start: start.UTC(), End: end.UTC()}
 	l.rollSamples(b)
 	lost := l.rollDrops(b)
 	l.rollFlows(b, lost)
 	l.rollConns(b)
+	l.nameQueries(b.Queries)
 	return l.cfg.Select.apply(b), l.rollLosses(b)
 }
 
@@ -345,6 +369,9 @@ func (l *live) rollLosses(b *record.Batch) error {
 	}
 	if l.conns.sensor != nil {
 		readers = append(readers, l.conns.sensor.Losses)
+	}
+	if l.queries.sensor != nil {
+		readers = append(readers, l.queries.sensor.Losses)
 	}
 	if l.names.failed > 0 {
 		b.Lost = append(b.Lost, record.Lost{

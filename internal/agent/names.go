@@ -129,7 +129,16 @@ func (n *names) device(netns, ifindex uint32) table.Device {
 
 // endpoints fills what all records share.
 func (n *names) endpoints(e *record.Endpoints, at time.Time, t *decode.Tuple, netns, ifindex uint32) {
-	e.Time, e.Host, e.NetNS = at, n.host, netns
+	e.Time, e.Host = at, n.host
+	n.where(e, netns, ifindex)
+	e.Proto = t.Protocol()
+	e.SrcAddr, e.DstAddr = t.SrcAddr(), t.DstAddr()
+	e.SrcPort, e.DstPort = t.Ports()
+}
+
+// where fills in the namespace and the interface; 0 is none.
+func (n *names) where(e *record.Endpoints, netns, ifindex uint32) {
+	e.NetNS = netns
 	if netns != 0 {
 		e.NetNSName = n.netns.Name(netns)
 	}
@@ -140,9 +149,6 @@ func (n *names) endpoints(e *record.Endpoints, at time.Time, t *decode.Tuple, ne
 			e.IfName = fmt.Sprintf("if%d", ifindex)
 		}
 	}
-	e.Proto = t.Protocol()
-	e.SrcAddr, e.DstAddr = t.SrcAddr(), t.DstAddr()
-	e.SrcPort, e.DstPort = t.Ports()
 }
 
 // place returns the function that an address is in, and it with the offset.

@@ -17,6 +17,7 @@ import (
 	"github.com/netfate/netfate/internal/filter"
 	"github.com/netfate/netfate/internal/kernel"
 	"github.com/netfate/netfate/internal/sensor/conn"
+	dnssensor "github.com/netfate/netfate/internal/sensor/dns"
 	"github.com/netfate/netfate/internal/sensor/drop"
 	"github.com/netfate/netfate/internal/sensor/flow"
 	"github.com/netfate/netfate/internal/sensor/owner"
@@ -26,7 +27,7 @@ import (
 
 // Config says what to watch. The zero value watches nothing.
 type Config struct {
-	Drops, Flows, Conns bool
+	Drops, Flows, Conns, Queries bool
 	// OpenConns tells of connections and listeners that are open too, at the end
 	// of each interval.
 	OpenConns bool
@@ -179,7 +180,7 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 	}
 	l.names.owners = l.owners
 	var all sync.WaitGroup
-	var dropErr, flowErr, connErr error
+	var dropErr, flowErr, connErr, queryErr error
 	if cfg.Drops {
 		all.Go(func() {
 			l.drops, dropErr = drop.New(drop.Config{
@@ -203,9 +204,20 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 			l.conns.sensor, connErr = conn.New(conn.Config{Owners: l.owners.Owners(), Types: types, Raw: cfg.Raw})
 		})
 	}
+	if cfg.Queries {
+		all.Go(func() {
+			var s *dnssensor.Sensor
+			s, queryErr = dnssensor.New(dnssensor.Config{CgroupRoot: kernel.ReadMounts().Cgroup2, Owners: l.owners.Owners(), Types: types})
+			l.queries = newQueries(s)
+		})
+	}
 	all.Wait()
+	if queryErr != nil && l.others() {
+		l.without("DNS", queryErr)
+		queryErr = nil
+	}
 	// They fail for the same reason, as a rule: the first tells it.
-	return cmp.Or(dropErr, flowErr, connErr)
+	return cmp.Or(dropErr, flowErr, connErr, queryErr)
 }
 
 // attach starts the sensors: owners first, so that no packet comes before its
@@ -233,10 +245,32 @@ func (l *live) attach() error {
 			return kernel.Diagnose(err, "attach the connection sensor")
 		}
 	}
+	if l.queries.sensor != nil {
+		if err := l.queries.sensor.Attach(); err != nil {
+			err = kernel.Diagnose(err, "attach the DNS sensor")
+			if !l.others() {
+				return err
+			}
+			l.without("DNS", err)
+			err = l.queries.sensor.Close()
+			l.queries.sensor = nil
+			if err != nil {
+				return err
+			}
+		}
+	}
 	// Nothing needs symbols before the first interval ends, and reading them
 	// would take a CPU from the verifier.
 	l.names.symbols = kernel.LoadSymbols()
 	return nil
+}
+
+// others reports whether more is watched than DNS, which not every host allows.
+func (l *live) others() bool { return l.cfg.Drops || l.cfg.Flows || l.cfg.Conns }
+
+// without notes that something is not watched, and why.
+func (l *live) without(what string, err error) {
+	l.missing = append(l.missing, what+" is not watched: "+err.Error())
 }
 
 // lacks lists what this kernel cannot tell, each with what it costs.
@@ -251,7 +285,7 @@ func (l *live) lacks() []string {
 	if l.conns.sensor != nil {
 		lacks = append(lacks, l.conns.sensor.Lacks()...)
 	}
-	return uniq(lacks)
+	return uniq(append(lacks, l.missing...))
 }
 
 // uniq returns the lines without those that came before.
@@ -267,6 +301,9 @@ func uniq(lines []string) (out []string) {
 // close frees everything. It may be called on a half-made feed.
 func (l *live) close() error {
 	var errs []error
+	if l.queries.sensor != nil {
+		errs = append(errs, l.queries.sensor.Close())
+	}
 	if l.conns.sensor != nil {
 		errs = append(errs, l.conns.sensor.Close())
 	}

@@ -290,6 +290,17 @@ func (l *lab) cgroupSock() error {
 	})
 }
 
+// cgroupSKB lets each packet of a socket pass for a moment.
+func (l *lab) cgroupSKB() error {
+	if l.mounts.Cgroup2 == "" {
+		return absent("no cgroup2 hierarchy is mounted here")
+	}
+	at := ebpf.AttachCGroupInetEgress
+	return l.attach(&ebpf.ProgramSpec{Type: ebpf.CGroupSKB, AttachType: at, Instructions: returns(1)}, func(p *ebpf.Program) (link.Link, error) {
+		return link.AttachCgroup(link.CgroupOptions{Path: l.mounts.Cgroup2, Attach: at, Program: p})
+	})
+}
+
 func (l *lab) sockLength() error {
 	spec, err := l.kernelSpec()
 	if err != nil {

@@ -58,7 +58,7 @@ type watch struct {
 // are attached. Each row it prints goes to each, one call at a time.
 func startWatch(t *testing.T, each func(row []byte) error, args ...string) *watch {
 	t.Helper()
-	if args[0] != "conns" {
+	if args[0] == "drops" || args[0] == "flows" {
 		args = append(args, "--all")
 	}
 	args = append(args, "-o", "json", "--duration", "600s")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/netfate/netfate/internal/kernel"
 	"github.com/netfate/netfate/internal/sensor/conn"
+	"github.com/netfate/netfate/internal/sensor/dns"
 	"github.com/netfate/netfate/internal/sensor/drop"
 	"github.com/netfate/netfate/internal/sensor/flow"
 	"github.com/netfate/netfate/internal/sensor/owner"
@@ -61,6 +62,10 @@ func TestEveryProgramLoads(t *testing.T) {
 		check(t, c.Attach())
 		check(t, c.Close())
 	}
+	d, err := dns.New(dns.Config{CgroupRoot: kernel.ReadMounts().Cgroup2, Owners: owners.Owners()})
+	check(t, err)
+	check(t, d.Attach())
+	check(t, d.Close())
 	// An older kernel's tracepoint has no reason and no receiver.
 	args := freeArgs(t)
 	args.Reason, args.RxSK = -1, -1
@@ -85,6 +90,7 @@ func TestNothingIsLeft(t *testing.T) {
 		"drop":  func() (life, error) { return drop.New(drop.Config{Args: freeArgs(t)}) },
 		"flow":  func() (life, error) { return flow.New(flow.Config{}) },
 		"conn":  func() (life, error) { return conn.New(conn.Config{}) },
+		"dns":   func() (life, error) { return dns.New(dns.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
 		"raw":   func() (life, error) { return flow.New(flow.Config{Raw: true}) },
 		"owner": func() (life, error) { return owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
 	}
