@@ -267,9 +267,9 @@ func TestABIOfEnums(t *testing.T) {
 			"CONN_OLDER": ConnOlder, "CONN_RST_IN": ConnRSTIn, "CONN_RST_OUT": ConnRSTOut,
 			"CONN_FIN_OUT": ConnFINOut, "CONN_FIN_IN": ConnFINIn, "CONN_ALL_ACKED": ConnAllAcked,
 		},
-		"conn_end":  {"CONN_END_LOCAL": ConnEndLocal, "CONN_END_PEER": ConnEndPeer, "CONN_END_BOTH": ConnEndBoth},
+		"conn_end":    {"CONN_END_LOCAL": ConnEndLocal, "CONN_END_PEER": ConnEndPeer, "CONN_END_BOTH": ConnEndBoth},
 		"packet_flag": {"PACKET_OUT": PacketOut},
-		"conn_what": {"CONN_OPENED": ConnOpened, "CONN_FAILED": ConnFailed, "CONN_CLOSED": ConnClosed, "CONN_OPEN": ConnOpen},
+		"conn_what":   {"CONN_OPENED": ConnOpened, "CONN_FAILED": ConnFailed, "CONN_CLOSED": ConnClosed, "CONN_OPEN": ConnOpen},
 	}
 	spec := compiled(t)
 	for _, name := range declared(t, "enum") {
