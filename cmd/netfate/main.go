@@ -71,6 +71,8 @@ attaches is gone when it ends.`,
   sudo netfate drops                  what is lost, where, why, whose
   sudo netfate drops --each port 53   each lost DNS packet as it happens
   sudo netfate flows --by process     who uses the bandwidth
+  sudo netfate conns --failed         who cannot connect, and why
+  sudo netfate dns --by server        which resolver is slow or silent
   netfate explain NETFILTER_DROP      what a reason means and what to do
   sudo netfate doctor                 what this kernel supports`,
 		Args:          noArgs,
