@@ -117,7 +117,9 @@ func connLine(c *record.Conn, o *Options) string {
 			add("connected in " + took(uint64(c.ConnectMicros)))
 		}
 	case record.ConnFailed:
-		add("after " + took(uint64(c.ConnectMicros)))
+		if c.ConnectMicros > 0 {
+			add("after " + took(uint64(c.ConnectMicros)))
+		}
 	default:
 		add(ended(c, &g))
 	}

@@ -22,108 +22,17 @@ func NewQueries(out, notes io.Writer, o Options) (View, error) {
 	case !slices.Contains(QueryGroups(), o.By):
 		return nil, fmt.Errorf("--by %s: queries are grouped by %s", o.By, strings.Join(QueryGroups(), ", "))
 	case o.Format == JSON, o.Format == CSV:
-		return newQueryRows(out, notes, o), nil
+		fresh := func() groups[record.QuerySum] { return NewQuerySums(o.By, o.MaxKeys) }
+		return newGroupRows(out, notes, o, queriesOf, fresh), nil
 	case o.Format != Table && o.Format != "":
 		return nil, badFormat(o.Format)
 	case o.Each:
-		return newEachQuery(out, notes, o), nil
+		return &singles[record.Query]{out: out, notes: newNotes(notes, &o), o: o, list: queriesOf, line: queryLine, count: queries}, nil
 	}
 	return newTables(out, o, NewQuerySums(o.By, o.MaxKeys)), nil
 }
 
-// queryRows is queries as JSON or CSV.
-type queryRows struct {
-	rows  *rows
-	notes notes
-	o     Options
-	sums  *QuerySums // with Once, of all batches
-}
-
-func newQueryRows(out, errs io.Writer, o Options) *queryRows {
-	var rec any = record.QuerySum{}
-	if o.Each {
-		rec = record.Query{}
-	}
-	return &queryRows{
-		rows: newRows(out, o.Format, rec), notes: notes{w: errs, signs: o.signs()}, o: o, sums: NewQuerySums(o.By, o.MaxKeys),
-	}
-}
-
-func (v *queryRows) Batch(b *record.Batch) error {
-	v.rows.begin()
-	v.notes.batch(b.Lost)
-	switch {
-	case v.o.Each:
-		for i := range b.Queries {
-			v.rows.add(&b.Queries[i])
-		}
-	case v.o.Once:
-		v.sums.Add(b)
-	default:
-		m := NewQuerySums(v.o.By, v.o.MaxKeys)
-		m.Add(b)
-		v.sum(m)
-	}
-	return v.rows.flush()
-}
-
-func (v *queryRows) sum(m *QuerySums) {
-	for _, s := range m.records() {
-		v.rows.add(&s)
-	}
-}
-
-func (v *queryRows) Close() error {
-	v.rows.begin()
-	v.sum(v.sums)
-	v.notes.close()
-	return v.rows.flush()
-}
-
-// eachQuery shows queries one line each.
-type eachQuery struct {
-	out   io.Writer
-	notes notes
-	o     Options
-	shown int
-	left  uint64 // queries that Options.Rows left out
-}
-
-func newEachQuery(out, errs io.Writer, o Options) *eachQuery {
-	return &eachQuery{out: out, notes: notes{w: errs, signs: o.signs()}, o: o}
-}
-
-func (v *eachQuery) Batch(b *record.Batch) error {
-	var text strings.Builder
-	if v.o.Screen != nil {
-		v.o.Width, _ = v.o.Screen.size()
-	}
-	for i := range b.Queries {
-		if v.o.Rows > 0 && v.shown == v.o.Rows {
-			v.left++
-			continue
-		}
-		v.shown++
-		text.WriteString(queryLine(&b.Queries[i], &v.o))
-		text.WriteByte('\n')
-	}
-	v.notes.batch(b.Lost)
-	if text.Len() == 0 {
-		return nil
-	}
-	if _, err := io.WriteString(v.out, text.String()); err != nil {
-		return fmt.Errorf("write queries: %w", err)
-	}
-	return nil
-}
-
-func (v *eachQuery) Close() error {
-	if v.left > 0 {
-		v.notes.say("not shown: " + queries(v.left) + "; a larger -n shows more")
-	}
-	v.notes.close()
-	return nil
-}
+func queriesOf(b *record.Batch) []record.Query { return b.Queries }
 
 // queryLine draws one query, the most telling first: what does not fit the width
 // is cut at the end.
