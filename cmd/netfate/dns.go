@@ -53,7 +53,7 @@ be read to its end as malformed, or as cut if not all of it was seen.`,
 			}
 			outputs := []agent.Output{{Name: "the table", Sink: view}}
 			if w.read != "" {
-				return w.captureOrRecording(cmd.Context(), outputs, dns.New())
+				return w.captureOrRecording(cmd.Context(), outputs, dns.New(dns.Config{}))
 			}
 			return w.run(cmd.Context(), "DNS", outputs)
 		},

@@ -49,7 +49,7 @@ type passing struct {
 const patient = 10 * time.Second
 
 func newQueries(sensor *dnssensor.Sensor) queries {
-	return queries{sensor: sensor, tracker: dns.New(), seed: maphash.MakeSeed()}
+	return queries{sensor: sensor, tracker: dns.New(dns.Config{Once: true}), seed: maphash.MakeSeed()}
 }
 
 // read takes in the messages that wait in the ring.

@@ -103,7 +103,7 @@ func TestOverTCP(t *testing.T) {
 		segment(7, to, from, packet.ACK, answers[:1]), segment(6, to, from, packet.ACK, answers[1:50]), segment(8, to, from, packet.ACK|packet.FIN, answers[50:]),
 	}
 	list[5], list[6] = list[6], list[5]
-	tr := New()
+	tr := New(Config{})
 	var b record.Batch
 	for _, p := range list {
 		tr.Packet(p)

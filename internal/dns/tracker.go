@@ -93,6 +93,7 @@ type Tracker struct {
 	held    int // bytes of messages of TCP that are not whole
 	deaf    uint64
 
+	once      bool
 	questions map[keyName]*question
 	latest    map[key]*question // by number alone
 	order     *list.List        // of *question, the one asked longest ago first
@@ -104,9 +105,16 @@ type Tracker struct {
 	lost    struct{ questions, rows uint64 }
 }
 
+// Config says what packets come.
+type Config struct {
+	// Once says that none comes twice, as they do where several interfaces are
+	// watched: a question that comes again was asked again, however soon.
+	Once bool
+}
+
 // New returns a tracker of nothing yet.
-func New() *Tracker {
-	t := &Tracker{questions: map[keyName]*question{}, latest: map[key]*question{}, order: list.New(), mdns: askers{}}
+func New(cfg Config) *Tracker {
+	t := &Tracker{once: cfg.Once, questions: map[keyName]*question{}, latest: map[key]*question{}, order: list.New(), mdns: askers{}}
 	t.most.questions, t.most.rows = maxQuestions, maxRows
 	t.streams = stream.New(stream.Limits{Conns: 1 << 14, Memory: 32 << 20}, t.open)
 	return t
@@ -183,7 +191,7 @@ func (t *Tracker) ask(a arrival, fault string) {
 func (t *Tracker) askFor(a arrival, k key, n name, fault string) {
 	if q := t.questions[keyName{k, n}]; q != nil {
 		since := a.at.Sub(q.asked)
-		if since < echo {
+		if !q.answered && since < echo && !t.once {
 			return
 		}
 		if !q.answered {

@@ -62,7 +62,7 @@ func line(q *record.Query) string {
 // rows plays packets and rolls at the end of each second.
 func rows(t testing.TB, list ...*packet.Packet) (lines []string, lost []record.Lost) {
 	t.Helper()
-	return played(t, New(), list...)
+	return played(t, New(Config{}), list...)
 }
 
 func played(t testing.TB, tr *Tracker, list ...*packet.Packet) (lines []string, lost []record.Lost) {
@@ -168,7 +168,7 @@ func TestBounds(t *testing.T) {
 		"dns_questions": func(tr *Tracker) { tr.most.questions = 100 },
 		"dns_rows":      func(tr *Tracker) { tr.most.rows = 100 },
 	} {
-		tr := New()
+		tr := New(Config{})
 		set(tr)
 		got, lost := played(t, tr, list...)
 		if len(got) != 100 || len(lost) != 1 || lost[0].Place != place || lost[0].Count != 10 {
@@ -201,7 +201,7 @@ func FuzzTracker(f *testing.F) {
 func BenchmarkTracker(b *testing.B) {
 	question := sent(0, client, server, packed(b, nil, "www.example.com A"))
 	answer := sent(1, server, client, large(b))
-	tr := New()
+	tr := New(Config{})
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		at := begin.Add(time.Duration(i) * 20 * time.Microsecond)
@@ -216,5 +216,55 @@ func BenchmarkTracker(b *testing.B) {
 	}
 	if tr.lost.rows > 0 {
 		b.Errorf("got %d rows lost", tr.lost.rows)
+	}
+}
+
+// TestSoonAgain: the same question soon again is the same packet, seen on another
+// interface, unless it was answered meanwhile, or packets come once.
+func TestSoonAgain(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		once     bool
+		answered bool
+		rows     int
+		retries  uint32
+	}{
+		{"another interface", false, false, 1, 0},
+		{"asked again", true, false, 1, 1},
+		{"answered, and asked by the same number", false, true, 2, 0},
+	} {
+		tracker := New(Config{Once: c.once})
+		ask := func(at time.Time, response bool) {
+			m := new(dns.Msg)
+			m.SetQuestion("example.com.", dns.TypeA)
+			m.Id, m.Response = 7, response
+			b, err := m.Pack()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := packet.Packet{
+				Time: at, Proto: 17, Payload: b,
+				Src: netip.MustParseAddrPort("10.0.0.5:4000"), Dst: netip.MustParseAddrPort("10.0.0.9:53"),
+			}
+			if response {
+				p.Src, p.Dst = p.Dst, p.Src
+			}
+			tracker.Packet(&p)
+		}
+		start := time.Unix(1, 0)
+		ask(start, false)
+		if c.answered {
+			ask(start.Add(time.Microsecond), true)
+		}
+		ask(start.Add(10*time.Microsecond), false)
+		var b record.Batch
+		tracker.Roll(start.Add(time.Minute), true, &b)
+		var retries uint32
+		for i := range b.Queries {
+			retries += b.Queries[i].Retries
+		}
+		if len(b.Queries) != c.rows || retries != c.retries {
+			t.Errorf("%s: got %d rows and %d retries, want %d and %d", c.name, len(b.Queries), retries, c.rows, c.retries)
+		}
 	}
 }
