@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/netfate/netfate/internal/counting"
@@ -37,6 +38,7 @@ type live struct {
 	rows    []flowRow
 	places  placeless // of this interval's drops
 	missing []string  // what is not watched, and why
+	over    bool      // the sensors are off: the next Roll is the last
 }
 
 // sample is an event that waits for its names.
@@ -45,15 +47,25 @@ type sample struct {
 	stack []uint64
 }
 
-// flowRow is a row of the flow sensor that waits for its interface's class.
+// flowRow is a row of the flow sensor that waits for its interface's class,
+// which says how its bytes count.
 type flowRow struct {
-	key   decode.FlowKey
-	count decode.FlowCount
+	key    decode.FlowKey
+	count  decode.FlowCount
+	waited int // intervals
 }
 
 const (
 	// follow is how often the ring is looked at: nobody is woken for it.
 	follow = 100 * time.Millisecond
+	// maxWait is how many intervals a row of flows waits for its interface to be
+	// found: on a busy host that takes longer than one allows.
+	maxWait = 3
+	// lastLooks and lastTime bound how often, and for how long, names are looked up
+	// before the last rows are counted: those of an interface that is gone never
+	// will be known.
+	lastLooks = 10
+	lastTime  = 3 * time.Second
 	// maxSamples bounds the events kept in one interval, some 10 MB.
 	maxSamples = 20_000
 )
@@ -133,8 +145,8 @@ func (l *live) Stop() error {
 	}
 	if l.queries.sensor != nil {
 		errs = append(errs, l.queries.sensor.Detach())
-		l.queries.over = true
 	}
+	l.over = true
 	// What was counted is in both generations; the first poll of each is
 	// done here, the second by the Roll that follows.
 	return errors.Join(append(errs, l.poll())...)
@@ -156,11 +168,11 @@ func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, e
 		if err := l.queries.read(l); err != nil {
 			return nil, err
 		}
-		l.queries.roll(b)
+		l.queries.roll(b, l.over)
 	}
 	l.want()
 	l.wantQueries(b.Queries)
-	l.names.refresh(ctx)
+	l.lookUp(ctx)
 	if err := l.names.rescan(end); err != nil {
 		return nil, err
 	}
@@ -190,7 +202,7 @@ func (l *live) poll() error {
 		return nil
 	}
 	return l.flows.Poll(func(k *decode.FlowKey, c *decode.FlowCount) {
-		l.rows = append(l.rows, flowRow{*k, *c})
+		l.rows = append(l.rows, flowRow{key: *k, count: *c})
 	})
 }
 
@@ -211,6 +223,39 @@ func (l *live) want() {
 		l.names.want(r.key.NetNS, r.key.IfIndex, decode.OwnerRef{Start: r.count.OwnerStart, PID: r.count.PID})
 	}
 	l.dropTable.Each(func(k *decode.DropKey, d *table.Drop) { l.names.want(l.places.netns(k), k.IfIndex, d.Owner) })
+}
+
+// lookUp finds what was asked for; before the last rows are counted, as often as
+// it takes to know their interfaces, if that is not too often.
+func (l *live) lookUp(ctx context.Context) {
+	l.names.refresh(ctx)
+	began := time.Now()
+	for range lastLooks {
+		if !l.over || time.Since(began) > lastTime || !slices.ContainsFunc(l.rows, func(r flowRow) bool { return !l.known(&r) }) {
+			return
+		}
+		l.names.refresh(ctx)
+	}
+}
+
+// known reports whether it is known how a row counts, or never will be.
+func (l *live) known(r *flowRow) bool {
+	return r.key.NetNS == 0 || r.key.IfIndex == 0 || l.names.device(r.key.NetNS, r.key.IfIndex).Known
+}
+
+// takeKnown takes the rows whose interface is known, or has been waited for long
+// enough, and leaves the others for the next interval; with over it takes all.
+func takeKnown(rows []flowRow, over bool, known func(*flowRow) bool) (take, left []flowRow) {
+	for i := range rows {
+		r := &rows[i]
+		if over || known(r) || r.waited >= maxWait || len(left) >= maxIdleRows {
+			take = append(take, *r)
+			continue
+		}
+		r.waited++
+		left = append(left, *r)
+	}
+	return take, left
 }
 
 // findPlaces finds the namespaces of drops that come without.
@@ -313,13 +358,18 @@ func (l *live) rollFlows(b *record.Batch, lost []table.PairDrops) {
 	if err != nil {
 		mono, jiffies = 0, 0 // then every packet counts as the first of its slot
 	}
-	for i := range l.rows {
-		r := &l.rows[i]
+	all := l.rows
+	take, left := all, []flowRow(nil)
+	if slices.ContainsFunc(all, func(r flowRow) bool { return !l.known(&r) }) { // seldom
+		take, left = takeKnown(all, l.over, l.known)
+	}
+	for i := range take {
+		r := &take[i]
 		last := l.mono(r.count.First, r.count.Last, mono, jiffies)
 		l.flowTable.Add(&r.key, &r.count, last, l.names.device(r.key.NetNS, r.key.IfIndex))
 	}
-	l.rows = l.rows[:0]
-	if cap(l.rows) > maxIdleRows {
+	l.rows = append(all[:0], left...)
+	if len(left) == 0 && cap(l.rows) > maxIdleRows {
 		l.rows = nil
 	}
 	b.Flows = make([]record.Flow, 0, l.flowTable.Len())

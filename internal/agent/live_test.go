@@ -41,3 +41,23 @@ func TestDirection(t *testing.T) {
 	f(decode.DropOut|decode.DropOther, "", record.Out)
 	f(0, "", record.In)
 }
+
+// TestTakeKnown: rows wait for their interface, but not for ever, nor at the end.
+func TestTakeKnown(t *testing.T) {
+	row := func(ifindex uint32, waited int) flowRow {
+		return flowRow{key: decode.FlowKey{IfIndex: ifindex}, waited: waited}
+	}
+	known := func(r *flowRow) bool { return r.key.IfIndex == 1 }
+	rows := func() []flowRow { return []flowRow{row(1, 0), row(2, 0), row(3, maxWait), row(1, 1)} }
+	take, left := takeKnown(rows(), false, known)
+	if len(take) != 3 || len(left) != 1 || left[0].key.IfIndex != 2 || left[0].waited != 1 {
+		t.Errorf("got %d rows taken and %+v left, want 3, and the second after one interval", len(take), left)
+	}
+	if take, left = takeKnown(rows(), true, known); len(take) != 4 || len(left) != 0 {
+		t.Errorf("at the end: got %d rows taken and %d left, want all taken", len(take), len(left))
+	}
+	many := make([]flowRow, maxIdleRows+5)
+	if take, left = takeKnown(many, false, known); len(take) != 5 || len(left) != maxIdleRows {
+		t.Errorf("got %d rows taken and %d left, want no more than %d to wait", len(take), len(left), maxIdleRows)
+	}
+}

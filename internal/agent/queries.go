@@ -16,7 +16,6 @@ import (
 type queries struct {
 	sensor  *dnssensor.Sensor
 	tracker *dns.Tracker
-	over    bool // the sensor is off: what is not answered never will be
 
 	askers aging[asker, origin]
 	passed aging[passing, int] // datagrams that a socket here sent and none has received yet
@@ -119,8 +118,9 @@ func ends(t *decode.Tuple) (src, dst netip.AddrPort) {
 	return netip.AddrPortFrom(netip.AddrFrom16(t.Src).Unmap(), t.SrcPort), netip.AddrPortFrom(netip.AddrFrom16(t.Dst).Unmap(), t.DstPort)
 }
 
-// roll adds the queries that ended to b, without their names.
-func (q *queries) roll(b *record.Batch) { q.tracker.Roll(b.End, q.over, b) }
+// roll adds the queries that ended to b, without their names; with over, all: what
+// is not answered never will be.
+func (q *queries) roll(b *record.Batch, over bool) { q.tracker.Roll(b.End, over, b) }
 
 func (q *queries) origin(r *record.Query) (origin, bool) {
 	key := asker{netip.AddrPortFrom(r.SrcAddr, r.SrcPort), protoUDP}
