@@ -101,6 +101,13 @@ func TestConnRows(t *testing.T) {
 	}
 }
 
+// TestNothingWatched: who could not watch does not say that there was nothing.
+func TestNothingWatched(t *testing.T) {
+	if out, notes := showConns(t, Options{}); out+notes != "" {
+		t.Errorf("got %q, want nothing", out+notes)
+	}
+}
+
 func TestConnUsage(t *testing.T) {
 	for want, o := range map[string]Options{
 		"grouped by process, peer, container": {By: "shoe"},

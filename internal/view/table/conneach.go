@@ -57,9 +57,11 @@ type connEach struct {
 	notes notes
 	o     Options
 	seen  [3]uint64 // opened, failed, closed: all there were, shown or not
+	began bool      // something was watched
 }
 
 func (v *connEach) Batch(b *record.Batch) error {
+	v.began = true
 	var text strings.Builder
 	if v.o.Screen != nil {
 		v.o.Width, _ = v.o.Screen.size()
@@ -91,7 +93,9 @@ func (v *connEach) Batch(b *record.Batch) error {
 
 // Close says how many there were.
 func (v *connEach) Close() error {
-	v.notes.say(fmt.Sprintf("connections: %d opened, %d failed, %d closed", v.seen[0], v.seen[1], v.seen[2]))
+	if v.began {
+		v.notes.say(fmt.Sprintf("connections: %d opened, %d failed, %d closed", v.seen[0], v.seen[1], v.seen[2]))
+	}
 	v.notes.close()
 	return nil
 }
