@@ -240,6 +240,8 @@ _Static_assert(sizeof(struct conn_event) == 160, "conn_event");
 /* packet_event.dir */
 enum packet_flag {
 	PACKET_OUT = 1, /* sent by the socket; else received */
+	PACKET_PLAIN =
+		2, /* not yet encrypted, or decrypted: of no packet; seq counts such bytes from 0 */
 };
 
 /*
@@ -249,31 +251,34 @@ enum packet_flag {
 struct packet_event {
 	struct tuple tuple; /* as on the wire */
 	struct owner owner; /* of the socket */
-	__u64 time;	    /* CLOCK_MONOTONIC ns */
-	__u32 seq;	   /* of the first byte here */
+	__u64 time; /* CLOCK_MONOTONIC ns */
+	__u64 conn; /* of no other connection that is open; 0: not told */
+	__u32 seq; /* of the first byte here */
 	__u32 ack;
 	__u32 ifindex;
 	__u32 missing; /* bytes of the payload behind these that no row has */
+	__u32 skipped; /* bytes right before these that nobody wanted to have */
+	__u32 one_in; /* stands for so many, where not all are copied; 0: for itself */
 	__u16 captured; /* bytes that follow */
 	__u16 window;
 	__u8 tcp_flags;
 	__u8 dir; /* enum packet_flag */
 	__u8 pad[2];
 };
-_Static_assert(sizeof(struct packet_event) == 88, "packet_event");
+_Static_assert(sizeof(struct packet_event) == 104, "packet_event");
 
 /* What a program could not keep, by place; an index into the errors map. */
 enum site {
-	SITE_TABLE_FULL,	 /* buffers counted in the remainder */
-	SITE_LOST,	   /* packets counted nowhere else */
+	SITE_TABLE_FULL, /* buffers counted in the remainder */
+	SITE_LOST, /* packets counted nowhere else */
 	SITE_RING_FULL, /* samples that found no room in the ring */
-	SITE_READ,	   /* headers that could not be read */
+	SITE_READ, /* headers that could not be read */
 	SITE_OWNER_CREATE, /* sockets whose owner could not be kept */
-	SITE_PROCESS,    /* processes that could not be kept */
-	SITE_BOUND,    /* bound addresses that could not be kept */
-	SITE_STACK,    /* stacks that could not be taken */
-	SITE_CACHE,    /* CPUs beyond the cache: a bug of ours */
-	SITE_CONN,	   /* connections that the table had no room for */
+	SITE_PROCESS, /* processes that could not be kept */
+	SITE_BOUND, /* bound addresses that could not be kept */
+	SITE_STACK, /* stacks that could not be taken */
+	SITE_CACHE, /* CPUs beyond the cache: a bug of ours */
+	SITE_CONN, /* connections that the table had no room for */
 	SITE_CONN_RING, /* changes of connections that the ring had no room for */
 	SITE_PACKETS, /* copied packets that the ring had no room for */
 	SITE_MAX,

@@ -215,8 +215,11 @@ type ConnEvent struct {
 	_           [2]uint8
 }
 
-// PacketOut says that a packet was sent by its socket, and not received.
-const PacketOut = 1
+// What PacketEvent.Dir says.
+const (
+	PacketOut   = 1 // sent by the socket, and not received
+	PacketPlain = 2 // not yet encrypted, or decrypted: of no packet; Seq counts such bytes from 0
+)
 
 // PacketEvent is a packet at a socket, or a part of one; Captured bytes of its
 // payload follow. The tuple is that of the wire.
@@ -224,9 +227,12 @@ type PacketEvent struct {
 	Tuple
 	Owner    OwnerRef
 	Time     uint64 // CLOCK_MONOTONIC ns
+	Conn     uint64 // of no other connection that is open; 0: not told
 	Seq, Ack uint32 // Seq of the first byte here
 	IfIndex  uint32
 	Missing  uint32 // bytes of the payload behind these that no row has
+	Skipped  uint32 // bytes right before these that nobody wanted to have
+	OneIn    uint32 // stands for so many, where not all are copied; 0: for itself
 	Captured uint16
 	Window   uint16
 	TCPFlags uint8

@@ -35,6 +35,8 @@ type Packet struct {
 	Payload []byte
 	// Missing is how many bytes of the payload the capture has cut.
 	Missing int
+	// Skipped is how many bytes of TCP, right before these, nobody wanted to have.
+	Skipped int
 	// Length is what the wire carried, in bytes, from Ethernet on.
 	Length uint32
 	// VLAN holds the tags, the outermost first.

@@ -171,16 +171,19 @@ func (a *Assembler) segment(c *conn, d Dir, p *packet.Packet) {
 	if c.Midway && (n > 0 || fin) {
 		h.start(seq)
 	}
+	if p.Skipped > 0 && h.known && h.possible(seq-uint32(p.Skipped), p.Skipped) {
+		a.take(c, d, piece{seq: seq - uint32(p.Skipped), n: p.Skipped, at: p.Time, unwanted: true})
+	}
 	if n > 0 || fin {
 		if !h.possible(seq, n) {
 			a.lost[outOfWindow]++
 			return
 		}
 		if len(p.Payload) > 0 {
-			a.take(c, d, piece{seq, len(p.Payload), p.Payload, p.Time})
+			a.take(c, d, piece{seq: seq, n: len(p.Payload), data: p.Payload, at: p.Time})
 		}
 		if p.Missing > 0 {
-			a.take(c, d, piece{seq + uint32(len(p.Payload)), p.Missing, nil, p.Time})
+			a.take(c, d, piece{seq: seq + uint32(len(p.Payload)), n: p.Missing, at: p.Time})
 		}
 	}
 	if fin && !h.finSeen && !(h.known && distance(seq+uint32(n), h.next) < 0) {

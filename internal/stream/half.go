@@ -13,12 +13,13 @@ const pieceCost = 128
 const maxAhead = 1 << 30
 
 // piece is a run of bytes in sequence space; data is nil where the capture has
-// cut them.
+// cut them, or where they are unwanted.
 type piece struct {
-	seq  uint32
-	n    int
-	data []byte
-	at   time.Time
+	seq      uint32
+	n        int
+	data     []byte
+	at       time.Time
+	unwanted bool
 }
 
 func (p *piece) end() uint32 { return p.seq + uint32(p.n) }
@@ -158,7 +159,9 @@ func (a *Assembler) keep(c *conn, d Dir, i int, p piece) {
 func (a *Assembler) deliver(c *conn, d Dir, p *piece) {
 	c.half[d].next += uint32(p.n)
 	if p.data == nil {
-		a.lost[notCaptured] += uint64(p.n)
+		if !p.unwanted {
+			a.lost[notCaptured] += uint64(p.n)
+		}
 		c.reader.Gap(d, p.n, p.at)
 		return
 	}

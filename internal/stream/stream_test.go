@@ -94,6 +94,8 @@ func play(l Limits, packets ...packet.Packet) (*story, *Assembler) {
 func TestStories(t *testing.T) {
 	cut := up(1, ack, "he")
 	cut.Missing = 3
+	unwanted := up(105, ack, "next")
+	unwanted.Skipped = 100
 	other := up(0, syn, "")
 	other.Seq = 77
 	other2 := up(0, ack, "new")
@@ -125,6 +127,8 @@ func TestStories(t *testing.T) {
 		{"FIN before the rest", []packet.Packet{up(0, syn, ""), up(3, fin, "c"), up(1, ack, "ab"), up(4, ack, "more")},
 			`>"ab" >"c" >FIN`},
 		{"cut by the capture", []packet.Packet{up(0, syn, ""), cut, up(6, ack, "!")}, `>"he" >gap 3 >"!"`},
+		{"unwanted", []packet.Packet{up(0, syn, ""), up(1, ack, "head"), unwanted, down(0, synAck, ""), down(1, ack, "answer")},
+			`>"head" >gap 100 >"next" <"answer"`},
 		{"the same ports anew", []packet.Packet{up(0, syn, ""), up(1, ack, "old"), other, other2},
 			`>"old" >flushed <flushed >"new"`},
 		{"late data of a closed one", []packet.Packet{

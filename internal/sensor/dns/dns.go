@@ -8,18 +8,15 @@ package dns
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/netfate/netfate/internal/counting"
 	"github.com/netfate/netfate/internal/decode"
 	"github.com/netfate/netfate/internal/hook"
-	"github.com/netfate/netfate/internal/kernel"
 )
 
 //go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target amd64,arm64 -cflags "-O2 -g -Wall -Werror -mcpu=v3 -I../../../bpf" bpf ../../../bpf/dns.bpf.c
@@ -42,17 +39,11 @@ type Sensor struct {
 	coll   *ebpf.Collection
 	links  []link.Link
 	errors *counting.Errors
-	ring   *ringbuf.Reader
-	raw    ringbuf.Record
+	ring   *hook.Packets
 }
 
-// New loads the programs. Nothing is attached yet. The error wraps
-// kernel.ErrNotAllowed where there is no cgroup to hang them on.
+// New loads the programs. Nothing is attached yet.
 func New(cfg Config) (*Sensor, error) {
-	if cfg.CgroupRoot == "" {
-		return nil, fmt.Errorf("%w: packets of sockets are seen at cgroups, and no cgroup2 hierarchy is mounted: "+
-			"mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified", kernel.ErrNotAllowed)
-	}
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, fmt.Errorf("read the DNS object: %w", err)
@@ -70,39 +61,24 @@ func New(cfg Config) (*Sensor, error) {
 	}
 	// The kernel skips none of these programs, so there are no misses to count.
 	s.errors = counting.NewErrors("dns", s.coll.Maps["errors"], nil, "")
-	if s.ring, err = ringbuf.NewReader(s.coll.Maps["packets"]); err != nil {
+	if s.ring, err = hook.NewPackets(s.coll); err != nil {
 		s.coll.Close()
-		return nil, fmt.Errorf("open the ring of DNS: %w", err)
+		return nil, err
 	}
 	return s, nil
 }
 
-// Attach starts copying.
+// Attach starts copying. The error wraps kernel.ErrNotAllowed where there is no
+// cgroup to hang the programs on.
 func (s *Sensor) Attach() error {
-	for name, at := range map[string]ebpf.AttachType{"dns_out": ebpf.AttachCGroupInetEgress, "dns_in": ebpf.AttachCGroupInetIngress} {
-		l, err := link.AttachCgroup(link.CgroupOptions{Path: s.root, Attach: at, Program: s.coll.Programs[name]})
-		if err != nil {
-			return errors.Join(fmt.Errorf("attach %s at %s: %w", name, s.root, err), s.Detach())
-		}
-		s.links = append(s.links, l)
-	}
-	return nil
+	links, err := hook.AtSockets(s.root, s.coll.Programs["dns_out"], s.coll.Programs["dns_in"])
+	s.links = links
+	return err
 }
 
-// Next reads the next packet into e and returns its payload, which is good
-// until the next call, and waits for one until deadline. ok is false if there is
-// none.
+// Next is that of [hook.Packets].
 func (s *Sensor) Next(deadline time.Time, e *decode.PacketEvent) (payload []byte, ok bool, err error) {
-	s.ring.SetDeadline(deadline)
-	err = s.ring.ReadInto(&s.raw)
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, false, nil
-	case err != nil:
-		return nil, false, fmt.Errorf("read the messages of DNS: %w", err)
-	}
-	payload, err = decode.Packet(s.raw.RawSample, e)
-	return payload, err == nil, err
+	return s.ring.Next(deadline, e)
 }
 
 // Losses returns what could not be kept since the last call.
