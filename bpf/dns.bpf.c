@@ -12,7 +12,6 @@
 #define PORT_MDNS 5353
 #define PORT_LLMNR 5355
 #define UDP_LEN 8
-#define TCP_LEN 20
 #define PASS 1
 
 struct udp_header {
@@ -20,16 +19,6 @@ struct udp_header {
 	__u16 dest;
 	__u16 length;
 	__u16 check;
-};
-
-struct tcp_header {
-	__u16 source;
-	__u16 dest;
-	__u32 seq;
-	__u32 ack;
-	__u8 doff;
-	__u8 flags;
-	__u16 window;
 };
 
 static __always_inline bool is_dns(__u16 port)
@@ -41,7 +30,6 @@ static __always_inline bool is_dns(__u16 port)
 static __always_inline bool read_l4(struct __sk_buff *skb, struct packet_event *e,
 				    struct layout *at)
 {
-	struct tcp_header tcp;
 	struct udp_header udp;
 
 	/* The ports, which are in the same place: most packets are others. */
@@ -53,17 +41,9 @@ static __always_inline bool read_l4(struct __sk_buff *skb, struct packet_event *
 	e->tuple.dport = be16(udp.dest);
 	if (!is_dns(e->tuple.sport) && !is_dns(e->tuple.dport))
 		return false;
-	if (e->tuple.proto == IPPROTO_UDP) {
-		at->payload = at->l4 + UDP_LEN;
-	} else {
-		if (bpf_skb_load_bytes(skb, at->l4, &tcp, sizeof(tcp)))
-			return false;
-		e->seq = __builtin_bswap32(tcp.seq);
-		e->ack = __builtin_bswap32(tcp.ack);
-		e->tcp_flags = tcp.flags;
-		e->window = be16(tcp.window);
-		at->payload = at->l4 + (tcp.doff >> 4) * 4;
-	}
+	if (e->tuple.proto == IPPROTO_TCP)
+		return read_tcp(skb, e, at);
+	at->payload = at->l4 + UDP_LEN;
 	at->length = skb->len > at->payload ? skb->len - at->payload : 0;
 	return true;
 }

@@ -259,13 +259,14 @@ struct packet_event {
 	__u32 missing; /* bytes of the payload behind these that no row has */
 	__u32 skipped; /* bytes right before these that nobody wanted to have */
 	__u32 one_in; /* stands for so many, where not all are copied; 0: for itself */
+	__u32 netns; /* of the socket; inode, 0: not told */
 	__u16 captured; /* bytes that follow */
 	__u16 window;
 	__u8 tcp_flags;
 	__u8 dir; /* enum packet_flag */
-	__u8 pad[2];
+	__u8 pad[6];
 };
-_Static_assert(sizeof(struct packet_event) == 104, "packet_event");
+_Static_assert(sizeof(struct packet_event) == 112, "packet_event");
 
 /* What a program could not keep, by place; an index into the errors map. */
 enum site {
@@ -281,6 +282,7 @@ enum site {
 	SITE_CONN, /* connections that the table had no room for */
 	SITE_CONN_RING, /* changes of connections that the ring had no room for */
 	SITE_PACKETS, /* copied packets that the ring had no room for */
+	SITE_TALK, /* connections that socket storage had no room for */
 	SITE_MAX,
 };
 #endif

@@ -33,6 +33,16 @@ struct large_packet {
 	__u8 data[LARGE];
 };
 
+struct tcp_header {
+	__u16 source;
+	__u16 dest;
+	__u32 seq;
+	__u32 ack;
+	__u8 doff;
+	__u8 flags;
+	__u16 window;
+};
+
 /* Where in a packet, which begins with the network header, its payload is. */
 struct layout {
 	__u32 l4;
@@ -85,26 +95,64 @@ static __always_inline bool read_ip(struct __sk_buff *skb, struct tuple *t, stru
 	return skip_ext(skb, &t->proto, &at->l4);
 }
 
-/* The owner of a packet's socket, or NULL. */
-static __always_inline struct owner *owner_of_packet(struct __sk_buff *skb)
+/* Reads the TCP header, whose ports are known or not; false if it is not there. */
+static __always_inline bool read_tcp(struct __sk_buff *skb, struct packet_event *e,
+				     struct layout *at)
 {
-	struct bpf_sock *sk = skb->sk;
-	struct bpf_sock *volatile stored;
-	__u64 address = 0;
+	struct tcp_header tcp;
 
-	if (!sk)
-		return NULL;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk)
-		return NULL;
+	if (bpf_skb_load_bytes(skb, at->l4, &tcp, sizeof(tcp)))
+		return false;
+	e->tuple.sport = be16(tcp.source);
+	e->tuple.dport = be16(tcp.dest);
+	e->seq = __builtin_bswap32(tcp.seq);
+	e->ack = __builtin_bswap32(tcp.ack);
+	e->tcp_flags = tcp.flags;
+	e->window = be16(tcp.window);
+	at->payload = at->l4 + (tcp.doff >> 4) * 4;
+	at->length = skb->len > at->payload ? skb->len - at->payload : 0;
+	return true;
+}
+
+/* A socket as a number, which the verifier allows only of what was stored. */
+static __always_inline struct sock *address_of(struct bpf_sock *sk)
+{
+	struct bpf_sock *volatile stored = sk;
+	struct sock *address = NULL;
+
+	bpf_probe_read_kernel(&address, sizeof(address), (const void *)&stored);
+	return address;
+}
+
+/* The owner of a packet's socket, or NULL. */
+static __always_inline struct owner *owner_of_packet(struct bpf_sock *sk, struct sock *address)
+{
 	if (have_sk_storage)
 		return bpf_sk_storage_get(&sk_owner, sk, NULL, 0);
 	if (!have_sk_table)
 		return NULL;
-	/* The verifier lets nobody use a socket as a number, unless it was stored. */
-	stored = sk;
-	bpf_probe_read_kernel(&address, sizeof(address), (const void *)&stored);
 	return bpf_map_lookup_elem(&sk_table, &address);
+}
+
+/* Says of what socket a packet is, and when it was seen. */
+static __always_inline void sign(struct __sk_buff *skb, struct packet_event *e)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct sock *address;
+	struct owner *owner;
+
+	e->time = bpf_ktime_get_ns();
+	e->ifindex = skb->ifindex;
+	if (!sk)
+		return;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return;
+	address = address_of(sk);
+	e->netns = BPF_CORE_READ(address, __sk_common.skc_net.net, ns.inum);
+	owner = owner_of_packet(sk, address);
+	if (owner)
+		e->owner = *owner;
 }
 
 /* One row of n bytes, the packet's from off on; false if there is no room. */
@@ -144,12 +192,8 @@ static __always_inline void copy_packet(struct __sk_buff *skb, struct packet_eve
 					const struct layout *at)
 {
 	__u32 left = at->length, off = at->payload, n;
-	struct owner *owner = owner_of_packet(skb);
 
-	if (owner)
-		e->owner = *owner;
-	e->time = bpf_ktime_get_ns();
-	e->ifindex = skb->ifindex;
+	sign(skb, e);
 	for (int i = 0; i < CHUNKS; i++) {
 		n = left < LARGE ? left : LARGE;
 		left -= n;

@@ -84,6 +84,36 @@ struct bpf_sock {
 };
 _Static_assert(sizeof(struct bpf_sock) == 80, "layout");
 
+struct bpf_tcp_sock {
+	__u32 snd_cwnd;
+	__u32 srtt_us;
+	__u32 rtt_min;
+	__u32 snd_ssthresh;
+	__u32 rcv_nxt;
+	__u32 snd_nxt;
+	__u32 snd_una;
+	__u32 mss_cache;
+	__u32 ecn_flags;
+	__u32 rate_delivered;
+	__u32 rate_interval_us;
+	__u32 packets_out;
+	__u32 retrans_out;
+	__u32 total_retrans;
+	__u32 segs_in;
+	__u32 data_segs_in;
+	__u32 segs_out;
+	__u32 data_segs_out;
+	__u32 lost_out;
+	__u32 sacked_out;
+	__u64 bytes_received;
+	__u64 bytes_acked;
+	__u32 dsack_dups;
+	__u32 delivered;
+	__u32 delivered_ce;
+	__u32 icsk_retransmits;
+};
+_Static_assert(sizeof(struct bpf_tcp_sock) == 112, "layout");
+
 struct bpf_flow_keys;
 
 struct __sk_buff {
@@ -413,4 +443,4 @@ struct sk_buff___vlan_present {
 #pragma clang attribute pop
 
 #endif
-/* sha256 of wanted.txt and of the text above: dc135bc0cf875b1a9aa752962770e47b625870cc66c514e5b68b16be6846b27d */
+/* sha256 of wanted.txt and of the text above: 12872e818604ef627bc3bce74d3d865371b7ad46a3da4eec9f618a7af8ba2926 */

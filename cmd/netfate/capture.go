@@ -8,40 +8,12 @@ import (
 	"io"
 	"os"
 
-	"github.com/spf13/cobra"
-
 	"github.com/netfate/netfate/internal/agent"
 	"github.com/netfate/netfate/internal/capture"
 )
 
-// captureFlags is flags for a command that reads captures and nothing else.
-func (w *watch) captureFlags(cmd *cobra.Command) {
-	w.flags(cmd)
-	cmd.Flags().Lookup("read").Usage = "capture to read, pcap or pcapng; - for standard input; needs no privileges"
-}
-
-// needCapture refuses to go on without a capture.
-func (w *watch) needCapture(cmd *cobra.Command) error {
-	if w.read == "" {
-		return usagef("%s reads captures only so far: give it one with -r FILE, or - for standard input", cmd.CommandPath())
-	}
-	return nil
-}
-
-// capture feeds the outputs with what decoders make of the capture.
-func (w *watch) capture(ctx context.Context, outputs []agent.Output, decoders ...capture.Decoder) (err error) {
-	var in io.ReadCloser = os.Stdin
-	if w.read != "-" {
-		if in, err = os.Open(w.read); err != nil {
-			return err
-		}
-	}
-	defer func() { err = errors.Join(err, in.Close()) }()
-	return w.decode(ctx, in, outputs, decoders...)
-}
-
-// captureOrRecording is capture, or reads what was decoded already, by what the
-// file is.
+// captureOrRecording feeds the outputs with what decoders make of a capture, or
+// with what was decoded already, by what the file is.
 func (w *watch) captureOrRecording(ctx context.Context, outputs []agent.Output, decoders ...capture.Decoder) (err error) {
 	var in io.ReadCloser = os.Stdin
 	if w.read != "-" {

@@ -17,11 +17,17 @@ func newHTTP() *cobra.Command {
 	var by string
 	var each, secrets bool
 	cmd := &cobra.Command{
-		Use:   "http -r FILE",
+		Use:   "http",
 		Short: "What was asked of web servers: status, errors, latency, bytes",
 		Long: `Http pairs requests with their responses: HTTP/1.x on any port, recognized by its
 first bytes, HTTP/2 and gRPC without TLS from the beginning of a connection, and
 upgrades to WebSocket. TCP is put in order first; what is missing is said.
+
+Live, it sees what sockets of this host ask and answer, in every network
+namespace, and whose they are: a request between two of them shows once, as the
+client's. What is only forwarded it does not see. From a capture (pcap or pcapng)
+it sees what the capture holds: tunnels (VXLAN, Geneve, GRE, IP in IP, ERSPAN) are
+looked into and fragments put together.
 
 By path, numbers, dates, UUIDs, hashes and the like become {id}. Errors are
 requests without a whole response, and responses of status 500 and above. Latency
@@ -34,38 +40,44 @@ those of the bodies as transferred.
   malformed   it cannot be read
   unasked     a response to a request that was not seen
 
-Queries are left out unless --show-secrets; names and passwords in URLs and the
-field Authorization always are.
+Of bodies no more is copied out of the kernel than it takes to find what follows
+them; longer chunked ones are counted with their chunk lines. When more is said
+than can be read, less of bodies is copied first, and then one request in two, four
+and so on: each row says for how many it stands, and sums count them.
 
-FILE is a capture, pcap or pcapng; tunnels (VXLAN, Geneve, GRE, IP in IP, ERSPAN)
-are looked into and fragments put together.`,
-		Example: `  netfate http -r night.pcap                     by path: rate, errors, latency percentiles
+Queries are left out unless --show-secrets; names and passwords in URLs and the
+field Authorization always are.`,
+		Example: `  sudo netfate http                              by path: rate, errors, latency percentiles
+  sudo netfate http --each                       one line a request, as it is answered
+  sudo netfate http --by process -d 1m           who asks, and how often in vain
+  netfate http -r night.pcap                     the same of a capture
   netfate http -r night.pcap --by peer           which server is slow
-  netfate http -r night.pcap --each              one line a request
   netfate http -r night.pcap --each -o json | jq 'select(.status >= 500)'
   sudo tcpdump -i any -w - port 80 | netfate http -r - --each`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := w.needCapture(cmd); err != nil {
-				return err
-			}
+			w.cfg.Requests, w.cfg.Secrets = true, secrets
 			if err := w.prepare(cmd.Context(), nil); err != nil {
 				return err
 			}
 			o := w.options()
-			o.By, o.Each, o.Once = by, each, true
+			o.By, o.Each, o.Once = by, each, w.read != ""
 			view, err := table.NewRequests(os.Stdout, os.Stderr, o)
 			if err != nil {
 				return usageError{err}
 			}
 			outputs := []agent.Output{{Name: "the table", Sink: view}}
-			return w.capture(cmd.Context(), outputs, http.New(http.Config{Secrets: secrets}))
+			if w.read != "" {
+				return w.captureOrRecording(cmd.Context(), outputs, http.New(http.Config{Secrets: secrets}))
+			}
+			return w.run(cmd.Context(), "HTTP", outputs)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&by, "by", "path", "group by "+strings.Join(table.RequestGroups(), ", "))
 	f.BoolVarP(&each, "each", "e", false, "one row a request")
 	f.BoolVar(&secrets, "show-secrets", false, "show queries, which may hold passwords and tokens (with --each)")
-	w.captureFlags(cmd)
+	w.flags(cmd)
+	cmd.Flags().Lookup("read").Usage = "capture (pcap, pcapng) or recording to read instead of this host; - for standard input"
 	return cmd
 }

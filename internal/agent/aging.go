@@ -6,8 +6,9 @@ import "time"
 const maxAging = 1 << 16
 
 // aging is a map that forgets what was not put for a while, between one and two
-// times patient. A generation that is full makes room as if its time were over.
+// times its patience. A generation that is full makes room as if its time were over.
 type aging[K comparable, V any] struct {
+	patience   time.Duration
 	young, old map[K]V
 	began      time.Time
 }
@@ -32,7 +33,7 @@ func (a *aging[K, V]) put(k K, v V) {
 
 // turn lets time pass.
 func (a *aging[K, V]) turn(now time.Time) {
-	if now.Sub(a.began) < patient {
+	if now.Sub(a.began) < a.patience {
 		return
 	}
 	a.young, a.old, a.began = nil, a.young, now

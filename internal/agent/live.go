@@ -18,13 +18,14 @@ import (
 
 // live is the feed from this host's kernel. It belongs to the pump.
 type live struct {
-	cfg     Config
-	names   *names
-	owners  *owner.Sensor
-	drops   *drop.Sensor // nil if not asked for
-	flows   *flow.Sensor // nil if not asked for
-	conns   conns        // its sensor is nil if not asked for
-	queries queries      // likewise
+	cfg      Config
+	names    *names
+	owners   *owner.Sensor
+	drops    *drop.Sensor // nil if not asked for
+	flows    *flow.Sensor // nil if not asked for
+	conns    conns        // its sensor is nil if not asked for
+	queries  queries      // likewise
+	requests requests     // likewise
 
 	dropTable *table.Drops
 	flowTable *table.Flows
@@ -111,7 +112,12 @@ func (l *live) readEvents() error {
 		}
 	}
 	if l.queries.sensor != nil {
-		return l.queries.read(l)
+		if err := l.queries.read(l); err != nil {
+			return err
+		}
+	}
+	if l.requests.sensor != nil {
+		return l.requests.read(l)
 	}
 	return nil
 }
@@ -146,6 +152,9 @@ func (l *live) Stop() error {
 	if l.queries.sensor != nil {
 		errs = append(errs, l.queries.sensor.Detach())
 	}
+	if l.requests.sensor != nil {
+		errs = append(errs, l.requests.sensor.Detach())
+	}
 	l.over = true
 	// What was counted is in both generations; the first poll of each is
 	// done here, the second by the Roll that follows.
@@ -170,8 +179,15 @@ func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, e
 		}
 		l.queries.roll(b, l.over)
 	}
+	if l.requests.sensor != nil {
+		if err := l.requests.read(l); err != nil {
+			return nil, err
+		}
+		l.requests.roll(b, l.over)
+	}
 	l.want()
 	l.wantQueries(b.Queries)
+	l.wantRequests(b.Requests)
 	l.lookUp(ctx)
 	if err := l.names.rescan(end); err != nil {
 		return nil, err
@@ -181,6 +197,7 @@ func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, e
 	l.rollFlows(b, lost)
 	l.rollConns(b)
 	l.nameQueries(b.Queries)
+	l.nameRequests(b.Requests)
 	return l.cfg.Select.apply(b), l.rollLosses(b)
 }
 
@@ -422,6 +439,9 @@ func (l *live) rollLosses(b *record.Batch) error {
 	}
 	if l.queries.sensor != nil {
 		readers = append(readers, l.queries.sensor.Losses)
+	}
+	if l.requests.sensor != nil {
+		readers = append(readers, l.requests.sensor.Losses)
 	}
 	if l.names.failed > 0 {
 		b.Lost = append(b.Lost, record.Lost{

@@ -30,11 +30,11 @@ type asker struct {
 	proto uint8
 }
 
-// origin is what the kernel knows of an asker.
+// origin is what the kernel knows of one end of a conversation.
 type origin struct {
-	owner   decode.OwnerRef
-	ifindex uint32
-	side    record.Side
+	owner          decode.OwnerRef
+	netns, ifindex uint32
+	side           record.Side
 }
 
 // passing is a datagram on its way between two sockets of this host.
@@ -48,7 +48,10 @@ type passing struct {
 const patient = 10 * time.Second
 
 func newQueries(sensor *dnssensor.Sensor) queries {
-	return queries{sensor: sensor, tracker: dns.New(dns.Config{Once: true}), seed: maphash.MakeSeed()}
+	return queries{
+		sensor: sensor, tracker: dns.New(dns.Config{Once: true}), seed: maphash.MakeSeed(),
+		askers: aging[asker, origin]{patience: patient}, passed: aging[passing, int]{patience: patient},
+	}
 }
 
 // read takes in the messages that wait in the ring.
@@ -99,7 +102,7 @@ func (q *queries) remember(e *decode.PacketEvent, src, dst netip.AddrPort) {
 	if !asks {
 		client = dst
 	}
-	o := origin{e.Owner, e.IfIndex, record.Client}
+	o := origin{e.Owner, e.NetNS, e.IfIndex, record.Client}
 	if asks != (e.Dir == decode.PacketOut) {
 		o.side = record.Server // the question came in, or the answer goes out
 	}
@@ -136,7 +139,7 @@ const protoTCP = 6
 func (l *live) wantQueries(list []record.Query) {
 	for i := range list {
 		if o, ok := l.queries.origin(&list[i]); ok {
-			l.names.want(o.owner.NetNS, o.ifindex, o.owner)
+			l.names.want(o.netns, o.ifindex, o.owner)
 		}
 	}
 }
@@ -151,7 +154,7 @@ func (l *live) nameQueries(list []record.Query) {
 			continue
 		}
 		r.Side = o.side
-		l.names.where(&r.Endpoints, o.owner.NetNS, o.ifindex)
+		l.names.where(&r.Endpoints, o.netns, o.ifindex)
 		r.Owner = l.names.owner(o.owner)
 	}
 }

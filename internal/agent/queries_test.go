@@ -60,7 +60,7 @@ func TestSeenOnce(t *testing.T) {
 }
 
 func TestAging(t *testing.T) {
-	var a aging[int, string]
+	a := aging[int, string]{patience: patient}
 	now := time.Unix(100, 0)
 	a.turn(now)
 	a.put(1, "one")

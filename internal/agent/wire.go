@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -20,6 +21,7 @@ import (
 	dnssensor "github.com/netfate/netfate/internal/sensor/dns"
 	"github.com/netfate/netfate/internal/sensor/drop"
 	"github.com/netfate/netfate/internal/sensor/flow"
+	httpsensor "github.com/netfate/netfate/internal/sensor/http"
 	"github.com/netfate/netfate/internal/sensor/owner"
 	"github.com/netfate/netfate/internal/table"
 	"github.com/netfate/netfate/internal/verdict"
@@ -27,7 +29,9 @@ import (
 
 // Config says what to watch. The zero value watches nothing.
 type Config struct {
-	Drops, Flows, Conns, Queries bool
+	Drops, Flows, Conns, Queries, Requests bool
+	// Secrets keeps the queries of URLs.
+	Secrets bool
 	// OpenConns tells of connections and listeners that are open too, at the end
 	// of each interval.
 	OpenConns bool
@@ -180,7 +184,7 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 	}
 	l.names.owners = l.owners
 	var all sync.WaitGroup
-	var dropErr, flowErr, connErr, queryErr error
+	var dropErr, flowErr, connErr, queryErr, requestErr error
 	if cfg.Drops {
 		all.Go(func() {
 			l.drops, dropErr = drop.New(drop.Config{
@@ -211,13 +215,24 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 			l.queries = newQueries(s)
 		})
 	}
+	if cfg.Requests {
+		all.Go(func() {
+			var s *httpsensor.Sensor
+			s, requestErr = httpsensor.New(httpsensor.Config{CgroupRoot: kernel.ReadMounts().Cgroup2, Owners: l.owners.Owners(), Types: types})
+			l.requests = newRequests(s, cfg.Secrets)
+		})
+	}
 	all.Wait()
 	if queryErr != nil && l.others() {
 		l.without("DNS", queryErr)
 		queryErr = nil
 	}
+	if requestErr != nil && l.others() {
+		l.without("HTTP", requestErr)
+		requestErr = nil
+	}
 	// They fail for the same reason, as a rule: the first tells it.
-	return cmp.Or(dropErr, flowErr, connErr, queryErr)
+	return cmp.Or(dropErr, flowErr, connErr, queryErr, requestErr)
 }
 
 // attach starts the sensors: owners first, so that no packet comes before its
@@ -247,13 +262,17 @@ func (l *live) attach() error {
 	}
 	if l.queries.sensor != nil {
 		if err := l.queries.sensor.Attach(); err != nil {
-			err = kernel.Diagnose(err, "attach the DNS sensor")
-			if !l.others() {
+			err = l.giveUp("DNS", kernel.Diagnose(err, "attach the DNS sensor"), l.queries.sensor)
+			l.queries.sensor = nil
+			if err != nil {
 				return err
 			}
-			l.without("DNS", err)
-			err = l.queries.sensor.Close()
-			l.queries.sensor = nil
+		}
+	}
+	if l.requests.sensor != nil {
+		if err := l.requests.sensor.Attach(); err != nil {
+			err = l.giveUp("HTTP", kernel.Diagnose(err, "attach the HTTP sensor"), l.requests.sensor)
+			l.requests.sensor = nil
 			if err != nil {
 				return err
 			}
@@ -265,7 +284,17 @@ func (l *live) attach() error {
 	return nil
 }
 
-// others reports whether more is watched than DNS, which not every host allows.
+// giveUp goes on without a sensor that could not be attached, if there are others.
+func (l *live) giveUp(what string, why error, sensor io.Closer) error {
+	if !l.others() {
+		return errors.Join(why, sensor.Close())
+	}
+	l.without(what, why)
+	return sensor.Close()
+}
+
+// others reports whether more is watched than what sockets say, which not every
+// host allows.
 func (l *live) others() bool { return l.cfg.Drops || l.cfg.Flows || l.cfg.Conns }
 
 // without notes that something is not watched, and why.
@@ -303,6 +332,9 @@ func (l *live) close() error {
 	var errs []error
 	if l.queries.sensor != nil {
 		errs = append(errs, l.queries.sensor.Close())
+	}
+	if l.requests.sensor != nil {
+		errs = append(errs, l.requests.sensor.Close())
 	}
 	if l.conns.sensor != nil {
 		errs = append(errs, l.conns.sensor.Close())

@@ -24,6 +24,7 @@ const (
 	Conn                    // connections that the table had no room for
 	ConnRing                // changes of connections that the ring had no room for
 	Packets                 // copied packets that the ring had no room for
+	Talk                    // connections that socket storage had no room for
 	sites
 )
 
@@ -58,6 +59,8 @@ func (s Site) text() (reason, effect string) {
 		return "connection table full", "these connections are told when they close, without their beginning"
 	case Packets:
 		return "ring full", "what these packets say is not read: queries or requests may be missing, or look unanswered"
+	case Talk:
+		return "no room in socket storage", "requests of these connections are not told, unless there is room at a later packet"
 	case ConnRing:
 		return "ring full", "these changes of connections are not told"
 	}

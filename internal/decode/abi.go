@@ -233,11 +233,12 @@ type PacketEvent struct {
 	Missing  uint32 // bytes of the payload behind these that no row has
 	Skipped  uint32 // bytes right before these that nobody wanted to have
 	OneIn    uint32 // stands for so many, where not all are copied; 0: for itself
+	NetNS    uint32 // of the socket; 0: not told
 	Captured uint16
 	Window   uint16
 	TCPFlags uint8
 	Dir      uint8
-	_        [2]uint8
+	_        [6]uint8
 }
 
 // pod reads a struct without pointers from the front of b; false if b is too

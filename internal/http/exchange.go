@@ -16,6 +16,7 @@ type exchange struct {
 	up, down                  uint64    // bytes of the bodies
 	err                       string
 	status                    uint16
+	oneIn                     uint32
 	asked                     bool // the head of the request was seen
 	answered                  bool // that of a final response was
 	requestDone               bool
@@ -34,7 +35,7 @@ func (e *exchange) giveUp(err string) {
 
 // ask fills in a request's head.
 func (e *exchange) ask(t *Tracker, h *head, at time.Time) {
-	e.asked, e.start, e.last = true, at, later(e.last, at)
+	e.asked, e.start, e.last, e.oneIn = true, at, later(e.last, at), t.oneIn
 	e.method = t.text(h.method, maxMethod)
 	host, path, query := splitTarget(h.method, h.target)
 	if host == "" {
@@ -118,8 +119,9 @@ func (t *Tracker) emit(c *conn, e *exchange) {
 	r := record.Request{
 		Protocol: e.protocol, Start: e.start, Method: e.method, HostName: e.host, Path: e.path, QueryString: e.query,
 		Status: e.status, RequestBytes: e.up, ResponseBytes: e.down, Error: e.err,
+		OneIn: e.oneIn,
 	}
-	r.Time, r.Proto = e.last, "tcp"
+	r.Time, r.Proto, r.NetNS = e.last, "tcp", c.conn.Space
 	r.SrcAddr, r.SrcPort, r.DstAddr, r.DstPort = client.Addr(), client.Port(), server.Addr(), server.Port()
 	switch {
 	case !e.asked:

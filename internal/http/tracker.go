@@ -43,8 +43,9 @@ type Tracker struct {
 	secrets bool
 	streams *stream.Assembler
 	done    []record.Request
-	held    int // bytes in conn.half.buf
-	pending int // exchanges in all queues
+	held    int    // bytes in conn.half.buf
+	pending int    // exchanges in all queues
+	oneIn   uint32 // the present packet stands for so many
 	lost    [causes]uint64
 
 	// For all connections, which take turns.
@@ -69,7 +70,10 @@ func New(cfg Config) *Tracker {
 }
 
 // Packet takes a packet; what is not TCP is ignored.
-func (t *Tracker) Packet(p *packet.Packet) { t.streams.Add(p) }
+func (t *Tracker) Packet(p *packet.Packet) {
+	t.oneIn = p.OneIn
+	t.streams.Add(p)
+}
 
 // Roll adds to b the requests that are finished: answered whole, or never to
 // be. With end, those that are open are finished as they are.

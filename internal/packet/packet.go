@@ -35,6 +35,12 @@ type Packet struct {
 	Payload []byte
 	// Missing is how many bytes of the payload the capture has cut.
 	Missing int
+	// Space tells apart what has the same addresses and is not the same: the
+	// netns of a packet on lo; 0 otherwise.
+	Space uint32
+	// OneIn says that the packet stands for so many, where not all are kept; 0 for
+	// itself.
+	OneIn uint32
 	// Skipped is how many bytes of TCP, right before these, nobody wanted to have.
 	Skipped int
 	// Length is what the wire carried, in bytes, from Ethernet on.

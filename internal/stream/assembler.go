@@ -45,14 +45,15 @@ func New(l Limits, open func(*Conn) Reader) *Assembler {
 type key struct {
 	a, b         [16]byte
 	aPort, bPort uint16
+	space        uint32
 }
 
 // keyOf returns the key of a packet, and whether its source is the key's b.
-func keyOf(src, dst netip.AddrPort) (k key, swapped bool) {
+func keyOf(src, dst netip.AddrPort, space uint32) (k key, swapped bool) {
 	if swapped = src.Compare(dst) > 0; swapped {
 		src, dst = dst, src
 	}
-	return key{src.Addr().As16(), dst.Addr().As16(), src.Port(), dst.Port()}, swapped
+	return key{src.Addr().As16(), dst.Addr().As16(), src.Port(), dst.Port(), space}, swapped
 }
 
 // conn is a connection and its place in one of the lists.
@@ -72,7 +73,7 @@ func (a *Assembler) Add(p *packet.Packet) {
 		return
 	}
 	a.expire(p.Time)
-	k, swapped := keyOf(p.Src, p.Dst)
+	k, swapped := keyOf(p.Src, p.Dst, p.Space)
 	c := a.conns[k]
 	if c != nil && opens(p) && c.reused(swapped, p.Seq) {
 		a.forget(c, p.Time)
@@ -125,7 +126,7 @@ func (a *Assembler) newConn(k key, swapped bool, p *packet.Packet) *conn {
 		return nil
 	}
 	c := &conn{key: k, clientIsB: swapped, Conn: Conn{
-		Client: p.Src, Server: p.Dst, Start: p.Time, Midway: !hasSYN, VLAN: slices.Clone(p.VLAN),
+		Client: p.Src, Server: p.Dst, Start: p.Time, Midway: !hasSYN, VLAN: slices.Clone(p.VLAN), Space: p.Space,
 	}}
 	if hasSYN && p.Flags&packet.ACK != 0 || !hasSYN && p.Src.Port() < p.Dst.Port() {
 		c.Client, c.Server, c.clientIsB = c.Server, c.Client, !swapped

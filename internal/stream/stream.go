@@ -42,6 +42,7 @@ type Conn struct {
 	// with its first segment that has data, and who the client is was guessed:
 	// the one with the higher port, else the one that spoke first.
 	Midway bool
+	Space  uint32   // that of its packets
 	VLAN   []uint16 // tags of the first packet, the outermost first
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/netfate/netfate/internal/sensor/dns"
 	"github.com/netfate/netfate/internal/sensor/drop"
 	"github.com/netfate/netfate/internal/sensor/flow"
+	"github.com/netfate/netfate/internal/sensor/http"
 	"github.com/netfate/netfate/internal/sensor/owner"
 	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
@@ -66,6 +67,10 @@ func TestEveryProgramLoads(t *testing.T) {
 	check(t, err)
 	check(t, d.Attach())
 	check(t, d.Close())
+	h, err := http.New(http.Config{CgroupRoot: kernel.ReadMounts().Cgroup2, Owners: owners.Owners()})
+	check(t, err)
+	check(t, h.Attach())
+	check(t, h.Close())
 	// An older kernel's tracepoint has no reason and no receiver.
 	args := freeArgs(t)
 	args.Reason, args.RxSK = -1, -1
@@ -91,6 +96,7 @@ func TestNothingIsLeft(t *testing.T) {
 		"flow":  func() (life, error) { return flow.New(flow.Config{}) },
 		"conn":  func() (life, error) { return conn.New(conn.Config{}) },
 		"dns":   func() (life, error) { return dns.New(dns.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
+		"http":  func() (life, error) { return http.New(http.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
 		"raw":   func() (life, error) { return flow.New(flow.Config{Raw: true}) },
 		"owner": func() (life, error) { return owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
 	}

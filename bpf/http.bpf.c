@@ -1,0 +1,522 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * What connections that look like HTTP or TLS say, where sockets send and
+ * receive it. Go puts it in order and reads it; here is decided what is worth
+ * copying: heads, and of bodies so much that what follows them is found. What is
+ * not copied is told by its length, so that Go waits for none of it.
+ *
+ * Of two sockets that talk over lo, one copies what both say.
+ */
+#include "vmlinux/vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include "lib/copy.h"
+
+#define PASS 1
+#define LOOPBACK 1 /* index of lo in each netns */
+
+#define FIN 0x01
+#define SYN 0x02
+#define RST 0x04
+#define PSH 0x08
+#define ACK 0x10
+
+#define BEGIN_LEN 16   /* of a payload, to tell what it is */
+#define TLS_ROOM (16 << 10)  /* of handshakes, each way */
+#define TRIES 64	 /* packets of a connection joined midway that are looked at */
+#define UNTOLD (1 << 30)	 /* bytes; their number has 32 bits */
+
+/* Bytes that are copied of a message, from its head on. Set by Go. */
+volatile __u32 room = 16 << 10;
+/* Copy one of so many requests with its response. Set by Go. */
+volatile __u32 one_in = 1;
+
+/* What a connection speaks, as far as is known. */
+enum speech {
+	UNKNOWN, /* joined midway, and nothing was recognized yet */
+	MAYBE,  /* HTTP/1, by the first word of its first message */
+	HTTP1,
+	HTTP2,
+	SWITCHED, /* HTTP/1 that has become something else */
+	TLS,
+	OTHER,
+};
+
+/* What the beginning of a payload looks like. */
+enum likeness {
+	NOTHING,
+	PART, /* of a first word: too short to tell */
+	REQUEST,
+	CONNECT,
+	RESPONSE,
+	RESPONSE_101, /* both sides speak something else now */
+	RESPONSE_2XX, /* to CONNECT: a tunnel */
+	PREFACE,	 /* of HTTP/2 */
+	SETTINGS, /* of an HTTP/2 server that speaks first */
+	HANDSHAKE, /* of TLS */
+};
+
+/*
+ * One direction of a connection, in sequence numbers. All up to seen passed by
+ * here, all up to told is known to Go, copied or not.
+ */
+struct way {
+	__u32 seen;
+	__u32 told;
+	__u32 top; /* the highest seen beyond a hole */
+	__u32 left; /* bytes of this message that may still be copied */
+	__u8 begun;
+	__u8 holes; /* how many packets more are copied although they look old */
+	__u8 pad[2];
+};
+
+struct talk {
+	struct way way[2]; /* by direction: received, sent */
+	__u32 weight;    /* this request stands for so many */
+	__u8 speech;    /* enum speech */
+	__u8 asks;	   /* direction of requests */
+	__u8 last;	   /* direction of the last message */
+	__u8 quiet;    /* this request is one of those that are not copied */
+	__u8 tries;
+	__u8 connects; /* a proxy was asked for a tunnel */
+	__u8 pad[2];
+};
+
+/* key: socket; value: its connection; the kernel deletes it with the socket. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct talk);
+} talks SEC(".maps");
+
+static __always_inline bool is_word(__u8 c)
+{
+	return (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
+}
+
+/* What a first word is that begins a head, and ends with a blank after i bytes. */
+static __always_inline __u32 like_request(const __u8 *b, __u32 i)
+{
+	if (i == 3 && b[0] == 'P' && b[1] == 'R' && b[2] == 'I')
+		return PREFACE;
+	return i == 7 && b[0] == 'C' && b[1] == 'O' && b[2] == 'N' ? CONNECT : REQUEST;
+}
+
+/* The same of a status line. */
+static __always_inline __u32 like_response(const __u8 *b)
+{
+	if (b[0] != 'H' || b[1] != 'T' || b[2] != 'T' || b[3] != 'P')
+		return NOTHING;
+	if (b[9] == '1' && b[10] == '0' && b[11] == '1')
+		return RESPONSE_101;
+	return b[9] == '2' ? RESPONSE_2XX : RESPONSE;
+}
+
+/* What n bytes at the beginning of a payload look like; behind them are zeros. */
+static __always_inline __u32 likeness(const __u8 *b, __u32 n)
+{
+	__u32 i;
+
+	if (b[0] == 0x16)
+		return n > 1 && b[1] == 3 && (n < 6 || b[5] == 1 || b[5] == 2) ? HANDSHAKE :
+										 NOTHING;
+	if (!b[0])
+		return n >= 9 && !b[1] && b[2] % 6 == 0 && b[3] == 4 && !b[4] && !b[5] && !b[6] &&
+				       !b[7] && !b[8] ?
+			       SETTINGS :
+			       NOTHING;
+#pragma unroll
+	for (i = 0; i < BEGIN_LEN - 1; i++)
+		if (!is_word(b[i]))
+			break;
+	if (i == n)
+		return PART;
+	if (i >= 3 && b[i & (BEGIN_LEN - 1)] == ' ')
+		return like_request(b, i);
+	return i == 4 && b[4] == '/' ? like_response(b) : NOTHING;
+}
+
+static __always_inline bool is_response(__u32 like)
+{
+	return like == RESPONSE || like == RESPONSE_101 || like == RESPONSE_2XX;
+}
+
+/* A packet, with what it begins with. */
+struct segment {
+	struct packet_event row;
+	struct layout at;
+	__u8 begin[BEGIN_LEN];
+};
+
+static __always_inline bool read_segment(struct __sk_buff *skb, struct segment *s)
+{
+	return read_ip(skb, &s->row.tuple, &s->at) && s->row.tuple.proto == IPPROTO_TCP &&
+	       read_tcp(skb, &s->row, &s->at);
+}
+
+static __always_inline __u32 look_at(struct __sk_buff *skb, struct segment *s)
+{
+	__u32 n = s->at.length < BEGIN_LEN ? s->at.length : BEGIN_LEN;
+
+	if (!n || bpf_skb_load_bytes(skb, s->at.payload, s->begin, ((n - 1) & (BEGIN_LEN - 1)) + 1))
+		return NOTHING;
+	return likeness(s->begin, n);
+}
+
+/*
+ * What a connection speaks whose first payload this is, if nobody said anything
+ * before: then the one who begins is the client, but for servers of HTTP/2.
+ */
+static __always_inline __u8 first_words(struct talk *t, __u32 like, __u8 dir)
+{
+	t->asks = like == SETTINGS ? !dir : dir;
+	switch (like) {
+	case PART:
+	case REQUEST:
+	case CONNECT:
+	case SETTINGS:
+		return MAYBE;
+	case PREFACE:
+		return HTTP2;
+	case HANDSHAKE:
+		return TLS;
+	}
+	return OTHER;
+}
+
+/*
+ * Decides whether the request that begins is one of those that are copied. If
+ * both ends are on this host, they come to the same.
+ */
+static __always_inline void choose(struct talk *t, const struct segment *s)
+{
+	__u32 n = one_in;
+	__u64 mixed = (__u64)s->row.seq << 16 ^ s->row.tuple.sport;
+
+	t->weight = n;
+	t->quiet = n > 1 && (__u32)(mixed * 0x9e3779b97f4a7c15ULL >> 32) % n;
+}
+
+/* Tells Go that a connection begins: the number before its first byte, each way. */
+static __always_inline void tell_begin(struct __sk_buff *skb, const struct segment *s,
+				       const struct talk *t, __u8 dir)
+{
+	struct packet_event e = s->row;
+
+	e.tcp_flags = SYN;
+	e.seq--;
+	e.window = 0;
+	if (dir != t->asks)
+		e.tcp_flags |= ACK;
+	copy_row(skb, &e, 0, 0);
+}
+
+/* Begins to follow a connection; NULL if there is no room for it. */
+static __always_inline struct talk *meet(struct __sk_buff *skb, struct bpf_sock *sk,
+					 struct segment *s, __u32 like, __u8 dir)
+{
+	struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
+	bool fresh = tcp && !tcp->bytes_received && tcp->bytes_acked <= 1;
+	struct talk *t = bpf_sk_storage_get(&talks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!t) {
+		count_error(SITE_TALK, 1);
+		return NULL;
+	}
+	t->last = 2;
+	if (!fresh)
+		return t;
+	t->speech = first_words(t, like, dir);
+	if (t->speech == OTHER)
+		return t;
+	t->way[!dir].begun = 1;
+	t->way[!dir].seen = s->row.ack;
+	t->way[!dir].told = s->row.ack;
+	if (t->speech == TLS)
+		t->way[0].left = t->way[1].left = TLS_ROOM;
+	if (t->speech == HTTP2) {
+		/* What its heads say refers to earlier ones: all of it or nothing. */
+		choose(t, s);
+		if (t->quiet) {
+			t->speech = OTHER;
+			return t;
+		}
+	}
+	tell_begin(skb, s, t, dir);
+	return t;
+}
+
+/* A message begins. With a request it is decided whether it is one of those copied. */
+static __always_inline void begin_message(struct talk *t, __u32 like, const struct segment *s,
+					  __u8 dir)
+{
+	t->way[dir].left = room;
+	if (dir != t->asks)
+		return;
+	t->connects = like == CONNECT;
+	if (t->last == dir)
+		return; /* in one go with the one before */
+	choose(t, s);
+}
+
+/* What looks like a frame of HTTP/2, and is the whole payload. */
+static __always_inline bool is_frame(const struct segment *s)
+{
+	const __u8 *b = s->begin;
+
+	return s->at.length >= 9 && s->at.length <= SMALL && !b[0] && b[3] <= 9 && !(b[5] & 0x80) &&
+	       ((__u32)b[1] << 8 | b[2]) + 9 == s->at.length;
+}
+
+/* Updates what is known of a connection with the beginning of a payload. */
+static __always_inline void listen(struct talk *t, struct segment *s, __u32 like, __u8 dir)
+{
+	bool asking = dir == t->asks;
+
+	switch (t->speech) {
+	case UNKNOWN:
+		if (like == REQUEST || like == CONNECT || is_response(like)) {
+			t->speech = HTTP1;
+			t->asks = is_response(like) ? !dir : dir;
+			break;
+		}
+		if (is_frame(s)) {
+			t->way[dir].left = SMALL; /* Go notes it, and can read no more */
+			t->speech = OTHER;
+		} else if (++t->tries > TRIES) {
+			t->speech = OTHER;
+		}
+		return;
+	case MAYBE:
+		if (asking || like == PART)
+			break;
+		t->speech = is_response(like) ? HTTP1 : like == SETTINGS ? HTTP2 : OTHER;
+		break;
+	case SWITCHED:
+		if (asking)
+			t->speech = like == PREFACE ? HTTP2 : OTHER;
+		return;
+	}
+	if (t->speech == HTTP2 || t->speech == TLS || t->speech == OTHER)
+		return;
+	asking = dir == t->asks;
+	if (asking ? like == REQUEST || like == CONNECT || like == PART :
+		     is_response(like) || like == PART)
+		begin_message(t, like, s, dir);
+	t->last = dir;
+	if (asking)
+		return;
+	if (like == RESPONSE_101) {
+		t->speech = SWITCHED;
+		t->way[t->asks & 1].left = room;
+	} else if (like == RESPONSE_2XX && t->connects) {
+		t->speech = TLS;
+		t->way[0].left = t->way[1].left = TLS_ROOM;
+	}
+}
+
+/* Copies n bytes of a segment, in as many rows as it takes; false if one was lost. */
+static __always_inline bool copy_bytes(struct __sk_buff *skb, struct segment *s, __u32 n)
+{
+	__u32 off = s->at.payload, part;
+
+	for (int i = 0; i < CHUNKS; i++) {
+		part = n < LARGE ? n : LARGE;
+		if (copy_row(skb, &s->row, off, part))
+			return false;
+		n -= part;
+		if (!n)
+			break;
+		off += part;
+		s->row.seq += part;
+		s->row.skipped = 0;
+	}
+	return true;
+}
+
+/* Tells of bytes up to end that are not copied. */
+static __always_inline void tell_skipped(struct __sk_buff *skb, struct segment *s, struct way *w,
+					 __u32 end)
+{
+	s->row.seq = end;
+	s->row.skipped = end - w->told;
+	if (!copy_row(skb, &s->row, 0, 0))
+		w->told = end;
+	s->row.skipped = 0;
+}
+
+/* What a segment is to those of its direction that were seen before. */
+enum place {
+	OLD,  /* sent again */
+	APART,  /* ahead of what is due, or behind what was ahead of it */
+	NEXT,
+};
+
+static __always_inline __u32 place(const struct segment *s, struct way *w)
+{
+	__u32 seq = s->row.seq, end = seq + s->at.length;
+
+	if (!w->begun) {
+		w->begun = 1;
+		w->seen = w->told = seq;
+	}
+	if ((__s32)(seq - w->seen) > 0) {
+		if (!w->holes || (__s32)(end - w->top) > 0)
+			w->top = end;
+		w->holes = 255;
+		return APART;
+	}
+	if ((__s32)(end - w->seen) > 0)
+		return NEXT;
+	if (!w->holes)
+		return OLD;
+	w->holes--;
+	return APART;
+}
+
+/* Copies of a segment what may be copied, and tells the length of the rest. */
+static __always_inline void copy_apart(struct __sk_buff *skb, struct segment *s, struct way *w,
+				       __u32 n)
+{
+	__u32 end = s->row.seq + s->at.length, seq = s->row.seq;
+
+	if (w->seen != w->told && (__s32)(seq - w->seen) > 0) {
+		tell_skipped(skb, s, w, w->seen);
+		s->row.seq = seq;
+	}
+	if (n)
+		copy_bytes(skb, s, n);
+	if (n < s->at.length) {
+		s->row.seq = end;
+		s->row.skipped = s->at.length - n;
+		copy_row(skb, &s->row, 0, 0);
+		s->row.skipped = 0;
+	}
+}
+
+/*
+ * The same of one that is due. What is not copied is told at the end of what
+ * was said in one go, not packet by packet, and of TLS at its end.
+ */
+static __always_inline void copy_next(struct __sk_buff *skb, struct segment *s, struct way *w,
+				      __u32 n, bool told)
+{
+	__u32 seq = s->row.seq, end = seq + s->at.length;
+
+	if (n) {
+		if ((__s32)(seq - w->told) > 0)
+			s->row.skipped = seq - w->told;
+		if (copy_bytes(skb, s, n) && (__s32)(seq + n - w->told) > 0)
+			w->told = seq + n;
+		s->row.skipped = 0;
+	}
+	w->seen = end;
+	if (w->holes && (__s32)(w->top - end) > 0) {
+		w->seen = w->top; /* what is between was told, or comes */
+		told = true;
+	}
+	if (w->told != end && (told || end - w->told > UNTOLD))
+		tell_skipped(skb, s, w, end);
+	if (w->seen != end && w->told == end)
+		w->told = w->seen;
+}
+
+/* A connection ends one way, or both. */
+static __always_inline void tell_end(struct __sk_buff *skb, struct segment *s, struct way *w,
+				     __u32 end, __u8 flags)
+{
+	if (w->begun && w->told != end && w->seen == end)
+		tell_skipped(skb, s, w, end);
+	s->row.seq = end;
+	s->row.tcp_flags = flags;
+	copy_row(skb, &s->row, 0, 0);
+}
+
+static __always_inline void copy_segment(struct __sk_buff *skb, struct segment *s, struct talk *t,
+					 __u8 dir)
+{
+	struct way *w = &t->way[dir & 1];
+	__u8 flags = s->row.tcp_flags, ends = flags & (FIN | RST);
+	__u32 end = s->row.seq + s->at.length, n = 0;
+	bool quiet = t->quiet && (t->speech == HTTP1 || t->speech == MAYBE);
+
+	s->row.tcp_flags = ACK;
+	s->row.one_in = t->weight;
+	if (s->at.length) {
+		if (t->speech == HTTP2)
+			n = s->at.length;
+		else if (!quiet)
+			n = w->left < s->at.length ? w->left : s->at.length;
+		w->left -= n < w->left ? n : w->left;
+		switch (place(s, w)) {
+		case APART:
+			if (!quiet)
+				copy_apart(skb, s, w, n);
+			break;
+		case NEXT:
+			copy_next(skb, s, w, n, !quiet && flags & PSH && t->speech != TLS);
+		}
+	}
+	if (ends)
+		tell_end(skb, s, w, end, ends | ACK);
+}
+
+static __noinline int follow(struct __sk_buff *skb, struct bpf_sock *sk, struct talk *t, __u8 dir)
+{
+	struct segment s = { .row.dir = dir };
+	__u32 like;
+
+	if (!read_segment(skb, &s))
+		return 0;
+	if (!s.at.length && (!t || !(s.row.tcp_flags & (FIN | RST))))
+		return 0;
+	sign(skb, &s.row);
+	like = look_at(skb, &s);
+	if (!t) {
+		t = meet(skb, sk, &s, like, dir);
+		if (!t)
+			return 0;
+		if (t->speech == MAYBE) {
+			begin_message(t, like, &s, dir);
+			t->last = dir;
+		}
+	}
+	if (s.at.length)
+		listen(t, &s, like, dir);
+	if (t->speech != OTHER || t->way[dir & 1].left)
+		copy_segment(skb, &s, t, dir);
+	return 0;
+}
+
+static __always_inline int observe(struct __sk_buff *skb, __u8 dir)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct talk *t;
+
+	if (!sk)
+		return PASS;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk || sk->protocol != IPPROTO_TCP)
+		return PASS;
+	if (skb->ifindex == LOOPBACK && sk->src_port < be16(sk->dst_port))
+		return PASS;
+	t = bpf_sk_storage_get(&talks, sk, NULL, 0);
+	if (!t || t->speech != OTHER)
+		follow(skb, sk, t, dir);
+	return PASS;
+}
+
+SEC("cgroup_skb/egress")
+int http_out(struct __sk_buff *skb)
+{
+	return observe(skb, PACKET_OUT);
+}
+
+SEC("cgroup_skb/ingress")
+int http_in(struct __sk_buff *skb)
+{
+	return observe(skb, 0);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
