@@ -90,6 +90,23 @@ struct {
 	__type(value, struct talk);
 } talks SEC(".maps");
 
+/* The first byte of a connection. */
+struct first {
+	__u8 saddr[ADDR_LEN];
+	__u8 daddr[ADDR_LEN];
+	__u16 sport;
+	__u16 dport;
+	__u32 seq;
+};
+
+/* Those sent by sockets of this host; the kernel deletes the oldest. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct first);
+	__type(value, __u8);
+} firsts SEC(".maps");
+
 static __always_inline bool is_word(__u8 c)
 {
 	return (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
@@ -212,6 +229,26 @@ static __always_inline void tell_begin(struct __sk_buff *skb, const struct segme
 	copy_row(skb, &e, 0, 0);
 }
 
+/*
+ * Whether the other end of a connection is on this host too, and tells of it. It
+ * was the first to see the first byte.
+ */
+static __always_inline bool is_told(const struct segment *s, __u8 dir)
+{
+	struct first key = { .seq = s->row.seq,
+			     .sport = s->row.tuple.sport,
+			     .dport = s->row.tuple.dport };
+	__u8 told = 1;
+
+	__builtin_memcpy(key.saddr, s->row.tuple.saddr, ADDR_LEN);
+	__builtin_memcpy(key.daddr, s->row.tuple.daddr, ADDR_LEN);
+	if (dir != PACKET_OUT)
+		return bpf_map_lookup_elem(&firsts, &key);
+	/* No room is no harm: then both tell of it. */
+	bpf_map_update_elem(&firsts, &key, &told, BPF_ANY);
+	return false;
+}
+
 /* Begins to follow a connection; NULL if there is no room for it. */
 static __always_inline struct talk *meet(struct __sk_buff *skb, struct bpf_sock *sk,
 					 struct segment *s, __u32 like, __u8 dir)
@@ -228,6 +265,8 @@ static __always_inline struct talk *meet(struct __sk_buff *skb, struct bpf_sock 
 	if (!fresh)
 		return t;
 	t->speech = first_words(t, like, dir);
+	if (t->speech != OTHER && is_told(s, dir))
+		t->speech = OTHER;
 	if (t->speech == OTHER)
 		return t;
 	t->way[!dir].begun = 1;

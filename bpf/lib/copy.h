@@ -11,7 +11,8 @@
 #include "owner.h"
 #include "parse.h"
 
-#define SMALL 512  /* most messages of DNS, and heads of requests */
+#define TINY 256	 /* most questions, and requests */
+#define SMALL 1024 /* most answers, and heads of responses */
 #define LARGE 4096 /* what EDNS allows */
 #define CHUNKS 16  /* of LARGE: a whole buffer of GSO */
 
@@ -22,6 +23,15 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 << 20);
 } packets SEC(".maps");
+
+struct empty_packet {
+	struct packet_event head;
+};
+
+struct tiny_packet {
+	struct packet_event head;
+	__u8 data[TINY];
+};
 
 struct small_packet {
 	struct packet_event head;
@@ -163,8 +173,7 @@ static __always_inline void sign(struct __sk_buff *skb, struct packet_event *e)
 		if (r) {                                                                         \
 			r->head = *head;                                                         \
 			r->head.captured = n;                                                    \
-			if (n &&                                                                 \
-			    bpf_skb_load_bytes(skb, off, r->data, ((n - 1) & (size - 1)) + 1)) { \
+			if (bpf_skb_load_bytes(skb, off, r->data, ((n - 1) & (size - 1)) + 1)) { \
 				r->head.captured = 0;                                            \
 				r->head.missing += n;                                            \
 			}                                                                        \
@@ -173,15 +182,32 @@ static __always_inline void sign(struct __sk_buff *skb, struct packet_event *e)
 		ok;                                                                              \
 	})
 
+/* The same without bytes. */
+static __always_inline bool tell_row(const struct packet_event *head)
+{
+	struct empty_packet *r = bpf_ringbuf_reserve(&packets, sizeof(*r), 0);
+
+	if (!r)
+		return false;
+	r->head = *head;
+	r->head.captured = 0;
+	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
+	return true;
+}
+
+/* A row of n bytes; 1 if there is no room for it, which is counted. */
 static __noinline int copy_row(struct __sk_buff *skb, const struct packet_event *head, __u32 off,
 			       __u32 n)
 {
 	if (!head)
 		return 0;
-	if (n <= SMALL ? COPY_ROW(small_packet, SMALL) : COPY_ROW(large_packet, LARGE))
+	if (!n	       ? tell_row(head) :
+	    n <= TINY  ? COPY_ROW(tiny_packet, TINY) :
+	    n <= SMALL ? COPY_ROW(small_packet, SMALL) :
+			 COPY_ROW(large_packet, LARGE))
 		return 0;
 	count_error(SITE_PACKETS, 1);
-	return 0;
+	return 1;
 }
 
 /*

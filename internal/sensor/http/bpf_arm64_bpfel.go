@@ -13,6 +13,15 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type bpfFirst struct {
+	_     structs.HostLayout
+	Saddr [16]uint8
+	Daddr [16]uint8
+	Sport uint16
+	Dport uint16
+	Seq   uint32
+}
+
 type bpfOwner struct {
 	_     structs.HostLayout
 	Start uint64
@@ -47,6 +56,7 @@ type bpfTalk struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	bpfMapErrors        = "errors"
+	bpfMapFirsts        = "firsts"
 	bpfMapPackets       = "packets"
 	bpfMapSkOwner       = "sk_owner"
 	bpfMapSkTable       = "sk_table"
@@ -113,6 +123,7 @@ type bpfProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
 	Errors  *ebpf.MapSpec `ebpf:"errors"`
+	Firsts  *ebpf.MapSpec `ebpf:"firsts"`
 	Packets *ebpf.MapSpec `ebpf:"packets"`
 	SkOwner *ebpf.MapSpec `ebpf:"sk_owner"`
 	SkTable *ebpf.MapSpec `ebpf:"sk_table"`
@@ -153,6 +164,7 @@ func (o *bpfObjects) Close() error {
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
 	Errors  *ebpf.Map `ebpf:"errors"`
+	Firsts  *ebpf.Map `ebpf:"firsts"`
 	Packets *ebpf.Map `ebpf:"packets"`
 	SkOwner *ebpf.Map `ebpf:"sk_owner"`
 	SkTable *ebpf.Map `ebpf:"sk_table"`
@@ -162,6 +174,7 @@ type bpfMaps struct {
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
 		m.Errors,
+		m.Firsts,
 		m.Packets,
 		m.SkOwner,
 		m.SkTable,

@@ -1,0 +1,132 @@
+package scenario
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/test/need"
+	"github.com/netfate/netfate/test/netlab"
+	"github.com/netfate/netfate/test/web"
+)
+
+// asked is what a server's log and netfate both know of a request.
+type asked struct {
+	Method, Host, Path string
+	Status             uint16
+	Bytes              uint64 // of the response's body
+}
+
+// site is what nginx serves: small and large answers, of known length, in
+// chunks, and until it closes.
+const site = `
+	log_format site '$request_method $host $uri $status $body_bytes_sent $server_protocol';
+	access_log LOG site;
+	keepalive_requests 1000000;
+	server {
+		listen 80; listen [::]:80; listen 81 http2;
+		location / { return 200 "here\n"; }
+		location /none { return 404; }
+		location /large { return 200 "` + "$request_uri$request_uri$request_uri" + `\n"; }
+	}
+`
+
+// requests are the rows of `netfate http --each` of some namespaces.
+type requests struct {
+	mu   sync.Mutex
+	rows []record.Request
+}
+
+// watchRequests starts netfate for the requests whose socket is in n.
+func watchRequests(t *testing.T, n *netlab.NetNS, args ...string) (*watch, *requests) {
+	r := &requests{}
+	fields := record.Fields(record.Request{})
+	w := startWatch(t, func(row []byte) error {
+		var q record.Request
+		if err := record.ParseJSON(row, fields, &q); err != nil {
+			return err
+		}
+		if q.NetNS != n.Inode {
+			return nil
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.rows = append(r.rows, q)
+		return nil
+	}, append([]string{"http", "--each"}, args...)...)
+	return w, r
+}
+
+// counts adds up the rows by what the log knows, and fails for those that are
+// not whole.
+func (r *requests) counts(t *testing.T) map[asked]int {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	counts := map[asked]int{}
+	broken := 0
+	for i := range r.rows {
+		q := &r.rows[i]
+		if q.Error != "" || q.LatencyMicros == 0 || q.Side != record.Client || q.Comm == "" || q.OneIn != 0 {
+			if broken++; broken < 4 {
+				t.Errorf("not a whole request of a client: %+v", *q)
+			}
+		}
+		counts[asked{q.Method, q.HostName, q.Path, q.Status, q.ResponseBytes}]++
+	}
+	return counts
+}
+
+// logged adds up the lines of the access log.
+func logged(t *testing.T, lines []string) map[asked]int {
+	t.Helper()
+	counts := map[asked]int{}
+	for _, line := range lines {
+		f := strings.Fields(line)
+		if len(f) != 6 {
+			t.Fatalf("line of the access log: got %q, want six fields", line)
+		}
+		status, err := strconv.ParseUint(f[3], 10, 16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size, err := strconv.ParseUint(f[4], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts[asked{f[0], f[1], f[2], uint16(status), size}]++
+	}
+	return counts
+}
+
+// TestRequestsOfNginx floods nginx from 16 connections, pipelined, over IPv4 and
+// IPv6, and asks with curl: what netfate tells is what nginx logs.
+func TestRequestsOfNginx(t *testing.T) {
+	need.Root(t)
+	client, server := pair(netlab.New(t))
+	client.IPv6()
+	server.IPv6()
+	client.Addr("eth0", "fd00::1/64")
+	server.Addr("eth0", "fd00::2/64")
+	nginx := web.StartNginx(server, site, serverAddr+":80")
+	w, got := watchRequests(t, client)
+	for _, url := range []string{"http://" + serverAddr, "http://[fd00::2]"} {
+		for i := range 5 {
+			client.Exec("curl", "--noproxy", "*", "--silent", "--show-error", "--output", os.DevNull,
+				"--header", fmt.Sprintf("Host: shop%d.example", i%2), fmt.Sprintf("%s/item/%d?session=%d", url, i%3, i), url+"/none", url+"/large")
+		}
+	}
+	t.Log(web.Wrk(client, "--threads", "1", "--connections", "16", "--duration", "2s", "http://"+serverAddr+"/flood"))
+	lines := nginx.Lines(t, 1)
+	w.stop()
+	if diff := cmp.Diff(logged(t, lines), got.counts(t)); diff != "" {
+		t.Errorf("requests (-access log +netfate):\n%s", diff)
+	}
+	t.Logf("%d requests", len(lines))
+}
