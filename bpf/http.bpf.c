@@ -24,7 +24,8 @@
 #define BEGIN_LEN 16   /* of a payload, to tell what it is */
 #define TLS_ROOM (16 << 10)  /* of handshakes, each way */
 #define TRIES 64	 /* packets of a connection joined midway that are looked at */
-#define UNTOLD (1 << 30)	 /* bytes; their number has 32 bits */
+#define TAIL 6    /* a line end, and the last chunk */
+#define UNTOLD (1 << 29)	 /* bytes; their number has 32 bits */
 
 /* Bytes that are copied of a message, from its head on. Set by Go. */
 volatile __u32 room = 16 << 10;
@@ -374,13 +375,18 @@ static __always_inline bool copy_bytes(struct __sk_buff *skb, struct segment *s,
 	return true;
 }
 
-/* Tells of bytes up to end that are not copied. */
+/*
+ * Tells of bytes up to end that are not copied, but for the tail: at the end of
+ * the present segment, so much that the last chunk of a body is known.
+ */
 static __always_inline void tell_skipped(struct __sk_buff *skb, struct segment *s, struct way *w,
-					 __u32 end)
+					 __u32 end, __u32 tail)
 {
-	s->row.seq = end;
-	s->row.skipped = end - w->told;
-	if (!copy_row(skb, &s->row, 0, 0))
+	__u32 off = s->at.payload + s->at.length - tail;
+
+	s->row.seq = end - tail;
+	s->row.skipped = s->row.seq - w->told;
+	if (!copy_row(skb, &s->row, off, tail))
 		w->told = end;
 	s->row.skipped = 0;
 }
@@ -421,7 +427,7 @@ static __always_inline void copy_apart(struct __sk_buff *skb, struct segment *s,
 	__u32 end = s->row.seq + s->at.length, seq = s->row.seq;
 
 	if (w->seen != w->told && (__s32)(seq - w->seen) > 0) {
-		tell_skipped(skb, s, w, w->seen);
+		tell_skipped(skb, s, w, w->seen, 0);
 		s->row.seq = seq;
 	}
 	if (n)
@@ -456,7 +462,7 @@ static __always_inline void copy_next(struct __sk_buff *skb, struct segment *s, 
 		told = true;
 	}
 	if (w->told != end && (told || end - w->told > UNTOLD))
-		tell_skipped(skb, s, w, end);
+		tell_skipped(skb, s, w, end, s->at.length - n < TAIL ? 0 : TAIL);
 	if (w->seen != end && w->told == end)
 		w->told = w->seen;
 }
@@ -466,7 +472,7 @@ static __always_inline void tell_end(struct __sk_buff *skb, struct segment *s, s
 				     __u32 end, __u8 flags)
 {
 	if (w->begun && w->told != end && w->seen == end)
-		tell_skipped(skb, s, w, end);
+		tell_skipped(skb, s, w, end, 0);
 	s->row.seq = end;
 	s->row.tcp_flags = flags;
 	copy_row(skb, &s->row, 0, 0);

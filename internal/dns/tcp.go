@@ -72,6 +72,8 @@ func (m *messages) Data(d stream.Dir, b []byte, at time.Time) {
 }
 
 // Gap loses the place: there is no telling where the next message begins.
+func (m *messages) Skip(d stream.Dir, n int, at time.Time) { m.Gap(d, n, at) }
+
 func (m *messages) Gap(d stream.Dir, _ int, _ time.Time) {
 	if !m.closed[d] {
 		*m.held -= len(m.parts[d])

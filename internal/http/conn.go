@@ -61,6 +61,8 @@ func (c *conn) Data(d stream.Dir, b []byte, at time.Time) {
 			b = c.head(c.side(d), b, at)
 		case seeking:
 			b = c.seek(d, b, segment)
+		case passingChunks:
+			b = c.passChunks(c.side(d), b, segment, at)
 		case inH2:
 			c.h2.data(c, c.side(d), b, at)
 			return
@@ -93,6 +95,22 @@ func (c *conn) Gap(d stream.Dir, n int, at time.Time) {
 	}
 }
 
+// Skip skips bytes that were not copied: of bodies, as a rule.
+func (c *conn) Skip(d stream.Dir, n int, at time.Time) {
+	h := &c.half[c.side(d)]
+	switch h.state {
+	case inChunk, chunkLine, chunkEnd, inTrailers, passingChunks:
+		if c.ignored || h.known() && uint64(n) <= h.left {
+			c.Gap(d, n, at)
+			return
+		}
+		c.count(c.side(d), n, at)
+		h.state = passingChunks
+	default:
+		c.Gap(d, n, at)
+	}
+}
+
 // End finishes what the end of a direction finishes, and with the second one
 // everything.
 func (c *conn) End(d stream.Dir, how stream.End, at time.Time) {
@@ -105,7 +123,7 @@ func (c *conn) End(d stream.Dir, how stream.End, at time.Time) {
 	side := c.side(d)
 	h := &c.half[side]
 	switch {
-	case h.state == untilClose && how == stream.FIN:
+	case (h.state == untilClose || h.state == passingChunks) && how == stream.FIN:
 		c.finish(side)
 	case h.state == inHead && len(h.buf) > 0 && (c.decided || likeHead(h.buf, side == asks) == alike):
 		c.partialHead(side, at)

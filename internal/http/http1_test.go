@@ -178,6 +178,36 @@ func TestMissingBytes(t *testing.T) {
 	}
 }
 
+// A sensor copies of bodies no more than it must, and tells what it leaves out.
+func TestSkippedBytes(t *testing.T) {
+	const ask, answer = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+	const chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+	hundred := strings.Repeat("x", 100)
+	is := func(down int) string { return fmt.Sprintf("http/1.1 GET h/a 200 up 0 down %d", down) }
+	for _, c := range []struct {
+		name string
+		talk *talk
+		want []string
+	}{
+		{"of known length", newTalk(0).ask(ask).answer(answer + hundred).skip(answers, strings.Repeat("y", 900)), []string{is(1000)}},
+		{"of known length, then the tail", newTalk(0).ask(ask).answer(answer).skip(answers, strings.Repeat("y", 994)).answer("zzzzzz"),
+			[]string{is(1000)}},
+		{"in a chunk", newTalk(0).ask(ask).answer(chunked + "64\r\n" + hundred[:50]).skip(answers, hundred[:20]).answer(hundred[70:] + "\r\n0\r\n\r\n"),
+			[]string{is(100)}},
+		{"over chunks", newTalk(0).ask(ask).answer(chunked + "64\r\n" + hundred[:50]).skip(answers, hundred+hundred).answer("\n0\r\n\r\n"),
+			[]string{is(256)}},
+		{"over the last chunk", newTalk(0).ask(ask).answer(chunked + "64\r\n" + hundred[:50]).skip(answers, hundred).ask(ask).answer(answer).skip(answers, strings.Repeat("y", 1000)),
+			[]string{is(150), is(1000)}},
+		{"over the last chunk, then closed", newTalk(0).ask(ask).answer(chunked + "64\r\n" + hundred).skip(answers, hundred).close(), []string{is(200)}},
+		{"until it closes", newTalk(0).ask(ask).answer("HTTP/1.1 200 OK\r\n\r\n").skip(answers, hundred).close(), []string{is(100)}},
+		{"whole exchanges", newTalk(0).ask(ask).answer(answer).skip(answers, strings.Repeat("y", 1000)).
+			skip(asks, ask).skip(answers, answer+strings.Repeat("y", 1000)).ask(ask).answer(answer).skip(answers, strings.Repeat("y", 1000)).close(),
+			[]string{is(1000), is(1000)}},
+	} {
+		t.Run(c.name, func(t *testing.T) { checkTold(t, Config{}, c.talk, c.want...) })
+	}
+}
+
 // A host that forwards sees each packet more than once, with other tags.
 func TestSeenTwice(t *testing.T) {
 	k := newTalk(0).ask("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").answer("HTTP/1.1 204 x\r\n\r\n").close()

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/netfate/netfate/internal/record"
@@ -10,14 +11,15 @@ import (
 type state uint8
 
 const (
-	inHead     state = iota // or between messages
-	inBody                  // so many bytes are left
-	inChunk                 // the same, of a chunk
-	chunkLine               // a chunk's size
-	chunkEnd                // the line end behind a chunk
-	inTrailers              // the lines behind the last chunk
-	untilClose              // a response that ends with the connection
-	inTunnel                // no HTTP any more
+	inHead        state = iota // or between messages
+	inBody                     // so many bytes are left
+	inChunk                    // the same, of a chunk
+	chunkLine                  // a chunk's size
+	chunkEnd                   // the line end behind a chunk
+	inTrailers                 // the lines behind the last chunk
+	passingChunks              // chunks of which not all was copied
+	untilClose                 // a response that ends with the connection
+	inTunnel                   // no HTTP any more
 	inH2
 	seeking // something is missing: the next message is looked for
 )
@@ -247,6 +249,24 @@ func (c *conn) body(side int, b []byte, at time.Time) []byte {
 		return b
 	case inTrailers:
 		return c.trailers(side, b, at)
+	}
+	return nil
+}
+
+// lastChunk is how a body in chunks ends, if it has no trailers.
+const lastChunk = "\n0\r\n\r\n"
+
+// passChunks counts what there is of a body whose chunks cannot be told apart any
+// more, with their lines. It ends with its last chunk, if that was copied, or
+// where the next message begins.
+func (c *conn) passChunks(side int, b []byte, segment bool, at time.Time) []byte {
+	if segment && likeHead(b, side == asks) == alike {
+		c.finish(side)
+		return b
+	}
+	c.count(side, len(b), at)
+	if bytes.HasSuffix(b, []byte(lastChunk)) {
+		c.finish(side)
 	}
 	return nil
 }

@@ -58,6 +58,15 @@ func (k *talk) say(side int, text string) *talk {
 	return k
 }
 
+// skip says something of which the sensor tells the length only, with the next
+// packet, which has to be of the same side.
+func (k *talk) skip(side int, text string) *talk {
+	k.seq[side] += uint32(len(text))
+	k.packet(side, packet.ACK, "")
+	k.packets[len(k.packets)-1].Skipped = len(text)
+	return k
+}
+
 // lose says something that the capture has not.
 func (k *talk) lose(side int, text string) *talk {
 	k.seq[side] += uint32(len(text))

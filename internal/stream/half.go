@@ -158,14 +158,15 @@ func (a *Assembler) keep(c *conn, d Dir, i int, p piece) {
 // deliver hands out a piece that is due.
 func (a *Assembler) deliver(c *conn, d Dir, p *piece) {
 	c.half[d].next += uint32(p.n)
-	if p.data == nil {
-		if !p.unwanted {
-			a.lost[notCaptured] += uint64(p.n)
-		}
+	switch {
+	case p.unwanted:
+		c.reader.Skip(d, p.n, p.at)
+	case p.data == nil:
+		a.lost[notCaptured] += uint64(p.n)
 		c.reader.Gap(d, p.n, p.at)
-		return
+	default:
+		c.reader.Data(d, p.data, p.at)
 	}
-	c.reader.Data(d, p.data, p.at)
 }
 
 // drain delivers what has become due, and ends the direction behind its last

@@ -79,6 +79,8 @@ func (c *checker) Data(d Dir, b []byte, _ time.Time) {
 	c.at[d] += len(b)
 }
 
+func (c *checker) Skip(d Dir, n int, at time.Time) { c.Gap(d, n, at) }
+
 func (c *checker) Gap(d Dir, n int, _ time.Time) {
 	if c.ends[d] > 0 || n <= 0 {
 		c.t.Fatalf("a gap of %d bytes after %d ends", n, c.ends[d])
@@ -140,6 +142,7 @@ type nobody struct{}
 
 func (nobody) Data(Dir, []byte, time.Time) {}
 func (nobody) Gap(Dir, int, time.Time)     {}
+func (nobody) Skip(Dir, int, time.Time)    {}
 func (nobody) End(Dir, End, time.Time)     {}
 
 func TestInOrderAllocatesNothing(t *testing.T) {

@@ -57,6 +57,8 @@ type Reader interface {
 	// waited for too long. It is 0 if the beginning of the direction is missing,
 	// when nobody knows how many.
 	Gap(d Dir, bytes int, at time.Time)
+	// Skip says the same of bytes that nobody wanted to have.
+	Skip(d Dir, bytes int, at time.Time)
 	// End comes once for each direction, after its last byte.
 	End(d Dir, how End, at time.Time)
 }

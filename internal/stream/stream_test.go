@@ -33,6 +33,8 @@ func (s *story) Data(d Dir, b []byte, _ time.Time) {
 	s.data[d].Write(b)
 }
 
+func (s *story) Skip(d Dir, n int, _ time.Time) { fmt.Fprintf(&s.text, "%sskip %d ", arrow(d), n) }
+
 func (s *story) Gap(d Dir, n int, _ time.Time) {
 	fmt.Fprintf(&s.text, "%sgap %d ", arrow(d), n)
 	s.gaps += n
@@ -128,7 +130,7 @@ func TestStories(t *testing.T) {
 			`>"ab" >"c" >FIN`},
 		{"cut by the capture", []packet.Packet{up(0, syn, ""), cut, up(6, ack, "!")}, `>"he" >gap 3 >"!"`},
 		{"unwanted", []packet.Packet{up(0, syn, ""), up(1, ack, "head"), unwanted, down(0, synAck, ""), down(1, ack, "answer")},
-			`>"head" >gap 100 >"next" <"answer"`},
+			`>"head" >skip 100 >"next" <"answer"`},
 		{"the same ports anew", []packet.Packet{up(0, syn, ""), up(1, ack, "old"), other, other2},
 			`>"old" >flushed <flushed >"new"`},
 		{"late data of a closed one", []packet.Packet{
