@@ -24,6 +24,8 @@
 #define BEGIN_LEN 16   /* of a payload, to tell what it is */
 #define TLS_ROOM (16 << 10)  /* of handshakes, each way */
 #define TRIES 64	 /* packets of a connection joined midway that are looked at */
+#define MANY_LEN 256   /* of a request, to tell whether others follow; 2 ^ n */
+#define SINGLES 200   /* requests of a connection that are looked at for that */
 #define TAIL 6    /* a line end, and the last chunk */
 #define UNTOLD (1 << 29)	 /* bytes; their number has 32 bits */
 
@@ -54,6 +56,7 @@ enum likeness {
 	RESPONSE_2XX, /* to CONNECT: a tunnel */
 	PREFACE,	 /* of HTTP/2 */
 	SETTINGS, /* of an HTTP/2 server that speaks first */
+	FRAME,   /* of HTTP/2, and nothing else */
 	HANDSHAKE, /* of TLS */
 };
 
@@ -68,7 +71,8 @@ struct way {
 	__u32 left; /* bytes of this message that may still be copied */
 	__u8 begun;
 	__u8 holes; /* how many packets more are copied although they look old */
-	__u8 pad[2];
+	__u8 part;  /* bytes of a first word that has not come whole */
+	__u8 pad;
 };
 
 struct talk {
@@ -80,7 +84,8 @@ struct talk {
 	__u8 quiet;    /* this request is one of those that are not copied */
 	__u8 tries;
 	__u8 connects; /* a proxy was asked for a tunnel */
-	__u8 pad[2];
+	__u8 pipelined; /* requests do not wait for responses: all is copied */
+	__u8 singles; /* requests of which it is known that they came alone */
 };
 
 /* key: socket; value: its connection; the kernel deletes it with the socket. */
@@ -131,24 +136,32 @@ static __always_inline __u32 like_response(const __u8 *b)
 	return b[9] == '2' ? RESPONSE_2XX : RESPONSE;
 }
 
-/* What n bytes at the beginning of a payload look like; behind them are zeros. */
-static __always_inline __u32 likeness(const __u8 *b, __u32 n)
+/* Whether a payload may be one frame of HTTP/2. */
+static __always_inline bool is_frame(const __u8 *b, __u32 length)
+{
+	return length >= 9 && length <= SMALL && !b[0] && b[3] <= 9 && !(b[5] & 0x80) &&
+	       ((__u32)b[1] << 8 | b[2]) + 9 == length;
+}
+
+/* What a payload looks like by its first bytes; behind it are zeros. */
+static __always_inline __u32 likeness(const __u8 *b, __u32 length)
 {
 	__u32 i;
 
 	if (b[0] == 0x16)
-		return n > 1 && b[1] == 3 && (n < 6 || b[5] == 1 || b[5] == 2) ? HANDSHAKE :
-										 NOTHING;
-	if (!b[0])
-		return n >= 9 && !b[1] && b[2] % 6 == 0 && b[3] == 4 && !b[4] && !b[5] && !b[6] &&
-				       !b[7] && !b[8] ?
-			       SETTINGS :
+		return length < 2 || (b[1] == 3 && (length < 6 || b[5] == 1 || b[5] == 2)) ?
+			       HANDSHAKE :
 			       NOTHING;
+	if (!b[0] && length >= 9 && !b[1] && b[2] % 6 == 0 && b[3] == 4 && !b[4] && !b[5] &&
+	    !b[6] && !b[7] && !b[8])
+		return SETTINGS;
+	if (!b[0])
+		return is_frame(b, length) ? FRAME : NOTHING;
 #pragma unroll
 	for (i = 0; i < BEGIN_LEN - 1; i++)
 		if (!is_word(b[i]))
 			break;
-	if (i == n)
+	if (i == length)
 		return PART;
 	if (i >= 3 && b[i & (BEGIN_LEN - 1)] == ' ')
 		return like_request(b, i);
@@ -160,11 +173,10 @@ static __always_inline bool is_response(__u32 like)
 	return like == RESPONSE || like == RESPONSE_101 || like == RESPONSE_2XX;
 }
 
-/* A packet, with what it begins with. */
+/* A packet and where its payload is. */
 struct segment {
 	struct packet_event row;
 	struct layout at;
-	__u8 begin[BEGIN_LEN];
 };
 
 static __always_inline bool read_segment(struct __sk_buff *skb, struct segment *s)
@@ -173,13 +185,89 @@ static __always_inline bool read_segment(struct __sk_buff *skb, struct segment *
 	       read_tcp(skb, &s->row, &s->at);
 }
 
-static __always_inline __u32 look_at(struct __sk_buff *skb, struct segment *s)
+/*
+ * What a payload of so many bytes looks like, if so many bytes of a status line
+ * came before. It is a function for all the world, which the verifier looks at
+ * once: what it returns is then one number, and not as many ways as there are to
+ * find it.
+ */
+__noinline int look_at(struct __sk_buff *skb, __u32 payload, __u32 length, __u32 part)
 {
-	__u32 n = s->at.length < BEGIN_LEN ? s->at.length : BEGIN_LEN;
+	__u8 begin[2 * BEGIN_LEN] = "HTTP";
+	__u32 n = length < BEGIN_LEN ? length : BEGIN_LEN;
 
-	if (!n || bpf_skb_load_bytes(skb, s->at.payload, s->begin, ((n - 1) & (BEGIN_LEN - 1)) + 1))
+	if (part > 4)
+		part = 4;
+	if (!n || bpf_skb_load_bytes(skb, payload, begin + part, ((n - 1) & (BEGIN_LEN - 1)) + 1))
 		return NOTHING;
-	return likeness(s->begin, n);
+	if (n + part < BEGIN_LEN)
+		begin[n + part] = 0;
+	return likeness(begin, length + part);
+}
+
+/*
+ * Whether a payload that begins with a request without a body holds more than
+ * that: a blank line, and then another word. Of long requests it is not told.
+ */
+__noinline int is_many(struct __sk_buff *skb, __u32 payload, __u32 length)
+{
+	__u8 b[MANY_LEN + 4] = {};
+	__u32 n = length < MANY_LEN ? length : MANY_LEN;
+
+	if (!n || bpf_skb_load_bytes(skb, payload, b, ((n - 1) & (MANY_LEN - 1)) + 1))
+		return 0;
+	for (int i = 0; i < MANY_LEN; i++)
+		if (b[i] == '\n' && b[i + 1] == '\r' && b[i + 2] == '\n')
+			return is_word(b[i + 3]);
+	return 0;
+}
+
+/* How a row is told: what tell() takes beside the place in the packet. */
+static __always_inline __u64 how(__u32 weight, __u8 flags, __u8 dir)
+{
+	return (__u64)weight << 32 | flags << 8 | dir;
+}
+
+static __always_inline __u64 both(__u32 high, __u32 low)
+{
+	return (__u64)high << 32 | low;
+}
+
+/*
+ * Copies bytes of a packet in as many rows as it takes: part says how far they
+ * are behind its headers, and how many they are; place the number of the first
+ * one, and how many before it were skipped. 1 if there was no room for a row.
+ *
+ * It is a function for all the world, which the verifier looks at once and not
+ * at each call. Before 5.12 that takes numbers only, so it reads the headers anew.
+ */
+__noinline int tell(struct __sk_buff *skb, __u64 part, __u64 place, __u64 as)
+{
+	struct segment s = {};
+	__u32 left = part, off = part >> 32;
+
+	if (!read_segment(skb, &s))
+		return 1;
+	off += s.at.payload;
+	s.row.seq = place >> 32;
+	s.row.skipped = place;
+	s.row.one_in = as >> 32;
+	s.row.tcp_flags = as >> 8;
+	s.row.dir = as;
+	sign(skb, &s.row);
+	for (int i = 0; i < CHUNKS && left > LARGE; i++) {
+		if (copy_row(skb, &s.row, off, LARGE))
+			return 1;
+		left -= LARGE;
+		off += LARGE;
+		s.row.seq += LARGE;
+		s.row.skipped = 0;
+	}
+	if (left > LARGE) { /* BIG TCP */
+		s.row.missing = left - LARGE;
+		left = LARGE;
+	}
+	return copy_row(skb, &s.row, off, left);
 }
 
 /*
@@ -220,14 +308,7 @@ static __always_inline void choose(struct talk *t, const struct segment *s)
 static __always_inline void tell_begin(struct __sk_buff *skb, const struct segment *s,
 				       const struct talk *t, __u8 dir)
 {
-	struct packet_event e = s->row;
-
-	e.tcp_flags = SYN;
-	e.seq--;
-	e.window = 0;
-	if (dir != t->asks)
-		e.tcp_flags |= ACK;
-	copy_row(skb, &e, 0, 0);
+	tell(skb, 0, both(s->row.seq - 1, 0), how(0, dir == t->asks ? SYN : SYN | ACK, dir));
 }
 
 /*
@@ -295,18 +376,11 @@ static __always_inline void begin_message(struct talk *t, __u32 like, const stru
 	if (dir != t->asks)
 		return;
 	t->connects = like == CONNECT;
-	if (t->last == dir)
-		return; /* in one go with the one before */
+	if (t->last == dir) {
+		t->pipelined |= like != PART;
+		return;
+	}
 	choose(t, s);
-}
-
-/* What looks like a frame of HTTP/2, and is the whole payload. */
-static __always_inline bool is_frame(const struct segment *s)
-{
-	const __u8 *b = s->begin;
-
-	return s->at.length >= 9 && s->at.length <= SMALL && !b[0] && b[3] <= 9 && !(b[5] & 0x80) &&
-	       ((__u32)b[1] << 8 | b[2]) + 9 == s->at.length;
 }
 
 /* Updates what is known of a connection with the beginning of a payload. */
@@ -321,7 +395,7 @@ static __always_inline void listen(struct talk *t, struct segment *s, __u32 like
 			t->asks = is_response(like) ? !dir : dir;
 			break;
 		}
-		if (is_frame(s)) {
+		if (like == FRAME) {
 			t->way[dir].left = SMALL; /* Go notes it, and can read no more */
 			t->speech = OTHER;
 		} else if (++t->tries > TRIES) {
@@ -356,39 +430,16 @@ static __always_inline void listen(struct talk *t, struct segment *s, __u32 like
 	}
 }
 
-/* Copies n bytes of a segment, in as many rows as it takes; false if one was lost. */
-static __always_inline bool copy_bytes(struct __sk_buff *skb, struct segment *s, __u32 n)
-{
-	__u32 off = s->at.payload, part;
-
-	for (int i = 0; i < CHUNKS; i++) {
-		part = n < LARGE ? n : LARGE;
-		if (copy_row(skb, &s->row, off, part))
-			return false;
-		n -= part;
-		if (!n)
-			break;
-		off += part;
-		s->row.seq += part;
-		s->row.skipped = 0;
-	}
-	return true;
-}
-
 /*
  * Tells of bytes up to end that are not copied, but for the tail: at the end of
  * the present segment, so much that the last chunk of a body is known.
  */
-static __always_inline void tell_skipped(struct __sk_buff *skb, struct segment *s, struct way *w,
-					 __u32 end, __u32 tail)
+static __always_inline void tell_skipped(struct __sk_buff *skb, const struct segment *s,
+					 const struct talk *t, struct way *w, __u32 end, __u32 tail)
 {
-	__u32 off = s->at.payload + s->at.length - tail;
-
-	s->row.seq = end - tail;
-	s->row.skipped = s->row.seq - w->told;
-	if (!copy_row(skb, &s->row, off, tail))
+	if (!tell(skb, both(s->at.length - tail, tail), both(end - tail, end - tail - w->told),
+		  how(t->weight, ACK, s->row.dir)))
 		w->told = end;
-	s->row.skipped = 0;
 }
 
 /* What a segment is to those of its direction that were seen before. */
@@ -420,41 +471,34 @@ static __always_inline __u32 place(const struct segment *s, struct way *w)
 	return APART;
 }
 
-/* Copies of a segment what may be copied, and tells the length of the rest. */
-static __always_inline void copy_apart(struct __sk_buff *skb, struct segment *s, struct way *w,
-				       __u32 n)
+/* Copies n bytes of a segment that is not the next one, and tells the length of the rest. */
+static __always_inline void copy_apart(struct __sk_buff *skb, const struct segment *s,
+				       const struct talk *t, struct way *w, __u32 n)
 {
-	__u32 end = s->row.seq + s->at.length, seq = s->row.seq;
+	__u32 seq = s->row.seq, rest = s->at.length - n;
 
-	if (w->seen != w->told && (__s32)(seq - w->seen) > 0) {
-		tell_skipped(skb, s, w, w->seen, 0);
-		s->row.seq = seq;
-	}
+	if (w->seen != w->told && (__s32)(seq - w->seen) > 0)
+		tell_skipped(skb, s, t, w, w->seen, 0);
 	if (n)
-		copy_bytes(skb, s, n);
-	if (n < s->at.length) {
-		s->row.seq = end;
-		s->row.skipped = s->at.length - n;
-		copy_row(skb, &s->row, 0, 0);
-		s->row.skipped = 0;
-	}
+		tell(skb, n, both(seq, 0), how(t->weight, ACK, s->row.dir));
+	if (rest)
+		tell(skb, 0, both(seq + s->at.length, rest), how(t->weight, ACK, s->row.dir));
 }
 
 /*
  * The same of one that is due. What is not copied is told at the end of what
  * was said in one go, not packet by packet, and of TLS at its end.
  */
-static __always_inline void copy_next(struct __sk_buff *skb, struct segment *s, struct way *w,
-				      __u32 n, bool told)
+static __always_inline void copy_next(struct __sk_buff *skb, const struct segment *s,
+				      const struct talk *t, struct way *w, __u32 n, bool told)
 {
-	__u32 seq = s->row.seq, end = seq + s->at.length;
+	__u32 seq = s->row.seq, end = seq + s->at.length, skipped;
 
 	if (n) {
-		if ((__s32)(seq - w->told) > 0)
-			s->row.skipped = seq - w->told;
-		if (copy_bytes(skb, s, n) && (__s32)(seq + n - w->told) > 0)
+		skipped = (__s32)(seq - w->told) > 0 ? seq - w->told : 0;
+		if (!tell(skb, n, both(seq, skipped), how(t->weight, ACK, s->row.dir)) &&
+		    (__s32)(seq + n - w->told) > 0)
 			w->told = seq + n;
-		s->row.skipped = 0;
 	}
 	w->seen = end;
 	if (w->holes && (__s32)(w->top - end) > 0) {
@@ -462,62 +506,57 @@ static __always_inline void copy_next(struct __sk_buff *skb, struct segment *s, 
 		told = true;
 	}
 	if (w->told != end && (told || end - w->told > UNTOLD))
-		tell_skipped(skb, s, w, end, s->at.length - n < TAIL ? 0 : TAIL);
+		tell_skipped(skb, s, t, w, end, s->at.length - n < TAIL ? 0 : TAIL);
 	if (w->seen != end && w->told == end)
 		w->told = w->seen;
 }
 
-/* A connection ends one way, or both. */
-static __always_inline void tell_end(struct __sk_buff *skb, struct segment *s, struct way *w,
-				     __u32 end, __u8 flags)
+static __always_inline void copy_segment(struct __sk_buff *skb, const struct segment *s,
+					 const struct talk *t, struct way *w)
 {
-	if (w->begun && w->told != end && w->seen == end)
-		tell_skipped(skb, s, w, end, 0);
-	s->row.seq = end;
-	s->row.tcp_flags = flags;
-	copy_row(skb, &s->row, 0, 0);
+	bool quiet = t->quiet && (t->speech == HTTP1 || t->speech == MAYBE);
+	__u32 n = 0;
+
+	if (t->speech == HTTP2 || (t->pipelined && !quiet))
+		n = s->at.length;
+	else if (!quiet)
+		n = w->left < s->at.length ? w->left : s->at.length;
+	w->left -= n < w->left ? n : w->left;
+	switch (place(s, w)) {
+	case APART:
+		if (!quiet)
+			copy_apart(skb, s, t, w, n);
+		break;
+	case NEXT:
+		copy_next(skb, s, t, w, n, !quiet && s->row.tcp_flags & PSH && t->speech != TLS);
+	}
 }
 
-static __always_inline void copy_segment(struct __sk_buff *skb, struct segment *s, struct talk *t,
-					 __u8 dir)
+/* A connection ends one way, or both. */
+static __always_inline void tell_end(struct __sk_buff *skb, const struct segment *s,
+				     const struct talk *t, struct way *w)
 {
-	struct way *w = &t->way[dir & 1];
-	__u8 flags = s->row.tcp_flags, ends = flags & (FIN | RST);
-	__u32 end = s->row.seq + s->at.length, n = 0;
-	bool quiet = t->quiet && (t->speech == HTTP1 || t->speech == MAYBE);
+	__u32 end = s->row.seq + s->at.length;
+	__u8 flags = s->row.tcp_flags & (FIN | RST);
 
-	s->row.tcp_flags = ACK;
-	s->row.one_in = t->weight;
-	if (s->at.length) {
-		if (t->speech == HTTP2)
-			n = s->at.length;
-		else if (!quiet)
-			n = w->left < s->at.length ? w->left : s->at.length;
-		w->left -= n < w->left ? n : w->left;
-		switch (place(s, w)) {
-		case APART:
-			if (!quiet)
-				copy_apart(skb, s, w, n);
-			break;
-		case NEXT:
-			copy_next(skb, s, w, n, !quiet && flags & PSH && t->speech != TLS);
-		}
-	}
-	if (ends)
-		tell_end(skb, s, w, end, ends | ACK);
+	if (w->begun && w->told != end && w->seen == end)
+		tell_skipped(skb, s, t, w, end, 0);
+	tell(skb, 0, both(end, 0), how(t->weight, flags | ACK, s->row.dir));
 }
 
 static __noinline int follow(struct __sk_buff *skb, struct bpf_sock *sk, struct talk *t, __u8 dir)
 {
 	struct segment s = { .row.dir = dir };
-	__u32 like;
+	struct way *w;
+	__u32 like, part = 0;
 
 	if (!read_segment(skb, &s))
 		return 0;
 	if (!s.at.length && (!t || !(s.row.tcp_flags & (FIN | RST))))
 		return 0;
-	sign(skb, &s.row);
-	like = look_at(skb, &s);
+	if (t)
+		part = t->way[dir & 1].part;
+	like = look_at(skb, s.at.payload, s.at.length, part);
 	if (!t) {
 		t = meet(skb, sk, &s, like, dir);
 		if (!t)
@@ -529,8 +568,18 @@ static __noinline int follow(struct __sk_buff *skb, struct bpf_sock *sk, struct 
 	}
 	if (s.at.length)
 		listen(t, &s, like, dir);
-	if (t->speech != OTHER || t->way[dir & 1].left)
-		copy_segment(skb, &s, t, dir);
+	w = &t->way[dir & 1];
+	w->part = like == PART ? part + s.at.length : 0;
+	if (like == REQUEST && t->singles < SINGLES) {
+		t->singles++;
+		t->pipelined |= is_many(skb, s.at.payload, s.at.length);
+	}
+	if (t->speech == OTHER && !w->left)
+		return 0;
+	if (s.at.length)
+		copy_segment(skb, &s, t, w);
+	if (s.row.tcp_flags & (FIN | RST))
+		tell_end(skb, &s, t, w);
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -98,6 +99,24 @@ func (t *Tap) Next(what string, want func(Frame) bool) Frame {
 			return f
 		}
 	}
+}
+
+// Read returns the next frame that the namespace sends, nil if none comes in
+// time.
+func (t *Tap) Read(atMost time.Duration) []byte {
+	t.tb.Helper()
+	if err := t.file.SetReadDeadline(time.Now().Add(atMost)); err != nil {
+		t.tb.Fatalf("set deadline on %s: %v", t.name, err)
+	}
+	buffer := make([]byte, 65536)
+	size, err := t.file.Read(buffer)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.tb.Fatalf("read %s: %v", t.name, err)
+	}
+	if err != nil {
+		return nil
+	}
+	return buffer[:size]
 }
 
 // Close closes the program's end; frames that nobody read are freed.

@@ -122,7 +122,7 @@ func TestRequestsOfNginx(t *testing.T) {
 				"--header", fmt.Sprintf("Host: shop%d.example", i%2), fmt.Sprintf("%s/item/%d?session=%d", url, i%3, i), url+"/none", url+"/large")
 		}
 	}
-	t.Log(web.Wrk(client, "--threads", "1", "--connections", "16", "--duration", "2s", "http://"+serverAddr+"/flood"))
+	t.Log(web.Wrk(client, "--threads", "1", "--connections", "16", "--duration", "1s", "http://"+serverAddr+"/flood"))
 	lines := nginx.Lines(t, 1)
 	w.stop()
 	if diff := cmp.Diff(logged(t, lines), got.counts(t)); diff != "" {

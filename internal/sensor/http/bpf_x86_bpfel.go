@@ -39,16 +39,18 @@ type bpfTalk struct {
 		Left  uint32
 		Begun uint8
 		Holes uint8
-		Pad   [2]uint8
+		Part  uint8
+		Pad   uint8
 	}
-	Weight   uint32
-	Speech   uint8
-	Asks     uint8
-	Last     uint8
-	Quiet    uint8
-	Tries    uint8
-	Connects uint8
-	Pad      [2]uint8
+	Weight    uint32
+	Speech    uint8
+	Asks      uint8
+	Last      uint8
+	Quiet     uint8
+	Tries     uint8
+	Connects  uint8
+	Pipelined uint8
+	Singles   uint8
 }
 
 // Names of all BPF objects in the ELF.
