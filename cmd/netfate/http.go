@@ -16,6 +16,7 @@ func newHTTP() *cobra.Command {
 	w := &watch{every: time.Second}
 	var by string
 	var each, secrets bool
+	var budget float64
 	cmd := &cobra.Command{
 		Use:   "http",
 		Short: "What was asked of web servers: status, errors, latency, bytes",
@@ -42,8 +43,9 @@ those of the bodies as transferred.
 
 Of bodies no more is copied out of the kernel than it takes to find what follows
 them; longer chunked ones are counted with their chunk lines. When more is said
-than can be read, less of bodies is copied first, and then one request in two, four
-and so on: each row says for how many it stands, and sums count them.
+than can be read, or reading takes more than --budget of CPUs that are busy, less of
+bodies is copied first, and then one request in two, four and so on: each row says
+for how many it stands, and sums count them.
 
 Queries are left out unless --show-secrets; names and passwords in URLs and the
 field Authorization always are.`,
@@ -56,7 +58,10 @@ field Authorization always are.`,
   sudo tcpdump -i any -w - port 80 | netfate http -r - --each`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			w.cfg.Requests, w.cfg.Secrets = true, secrets
+			if budget <= 0 || budget > 100 {
+				return usagef("--budget is a percentage above 0 and up to 100, not %v", budget)
+			}
+			w.cfg.Requests, w.cfg.Secrets, w.cfg.Budget = true, secrets, budget/100
 			if err := w.prepare(cmd.Context(), nil); err != nil {
 				return err
 			}
@@ -77,6 +82,7 @@ field Authorization always are.`,
 	f.StringVar(&by, "by", "path", "group by "+strings.Join(table.RequestGroups(), ", "))
 	f.BoolVarP(&each, "each", "e", false, "one row a request")
 	f.BoolVar(&secrets, "show-secrets", false, "show queries, which may hold passwords and tokens (with --each)")
+	f.Float64Var(&budget, "budget", 2, "percent of all CPUs to read with while they are busy: beyond it requests are sampled; 100 reads all")
 	w.flags(cmd)
 	cmd.Flags().Lookup("read").Usage = "capture (pcap, pcapng) or recording to read instead of this host; - for standard input"
 	return cmd

@@ -183,7 +183,9 @@ func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, e
 		if err := l.requests.read(l); err != nil {
 			return nil, err
 		}
-		l.requests.roll(b, l.over)
+		if err := l.requests.roll(b, l.over); err != nil {
+			return nil, err
+		}
 	}
 	l.want()
 	l.wantQueries(b.Queries)

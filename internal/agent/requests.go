@@ -17,6 +17,7 @@ type requests struct {
 	sensor  *httpsensor.Sensor
 	tracker *http.Tracker
 	shed    shedder
+	meter   usageMeter
 
 	ends   aging[end, origin]
 	packet packet.Packet
@@ -40,11 +41,12 @@ const silence = 10 * time.Minute
 // sooner, and what the ring had no room for never does.
 const overtaken = 5 * time.Second
 
-func newRequests(sensor *httpsensor.Sensor, secrets bool) requests {
+func newRequests(sensor *httpsensor.Sensor, cfg *Config) requests {
 	return requests{
 		sensor:  sensor,
-		tracker: http.New(http.Config{Secrets: secrets, Limits: stream.Limits{Wait: overtaken}}),
+		tracker: http.New(http.Config{Secrets: cfg.Secrets, Limits: stream.Limits{Wait: overtaken}}),
 		ends:    aging[end, origin]{patience: silence},
+		shed:    shedder{budget: cfg.Budget},
 	}
 }
 
@@ -126,8 +128,16 @@ func (q *requests) origin(r *record.Request) (origin, bool) {
 	return o, ok
 }
 
-// roll adds the requests that ended to b, without their names; with over, all.
-func (q *requests) roll(b *record.Batch, over bool) { q.tracker.Roll(b.End, over, b) }
+// roll adds the requests that ended to b, without their names; with over, all. It
+// looks whether the host can bear as much in the next interval.
+func (q *requests) roll(b *record.Batch, over bool) error {
+	q.tracker.Roll(b.End, over, b)
+	l, ok, err := q.meter.read(time.Now())
+	if err != nil || !ok || !q.shed.load(time.Now(), l) {
+		return err
+	}
+	return q.sensor.Keep(q.shed.keep())
+}
 
 // wantRequests asks the enrichers for what the requests of this interval will
 // need.

@@ -1,10 +1,14 @@
 package agent
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
-// shedder says how much of HTTP is copied, by how full the ring gets and what
-// netfate costs: first less of bodies, then fewer requests.
+// shedder says how much of HTTP is copied, by how full the ring gets and how busy
+// the host is: first less of bodies, then fewer requests.
 type shedder struct {
+	budget  float64 // share of all CPUs that reading may take while they are busy
 	level   int
 	changed time.Time
 }
@@ -17,9 +21,14 @@ const (
 	maxLevel  = 12
 )
 
-// calm is how long nothing may press before more is copied again: so long that
-// what comes each few seconds does not go back and forth.
-const calm = 10 * time.Second
+const (
+	// calm is how long nothing may press before more is copied again: so long
+	// that what comes each few seconds does not go back and forth.
+	calm = 10 * time.Second
+	// busy is the share of the CPUs' time without work below which others wait
+	// for what netfate takes.
+	busy = 0.1
+)
 
 // keep returns what the present level allows.
 func (s *shedder) keep() (room, oneIn uint32) {
@@ -32,14 +41,27 @@ func (s *shedder) keep() (room, oneIn uint32) {
 	return headRoom, 1 << (s.level - 1)
 }
 
-// ring takes how full the ring was when it was read, a tenth of a second after
-// the last time. It reports whether the level has changed.
+// ring takes how full the ring was when it was read. It reports whether the
+// level has changed, as load does.
 func (s *shedder) ring(now time.Time, waiting, size int) bool {
 	switch {
 	case waiting > size/2:
 		return s.set(now, s.level+1)
 	case waiting > size/8:
 		s.changed = now // not calm
+	}
+	return false
+}
+
+// load takes how busy the host was since the last call. What netfate takes
+// falls by half with each level, about.
+func (s *shedder) load(now time.Time, l usage) bool {
+	pressed := l.idle < busy && l.own > s.budget
+	switch {
+	case pressed:
+		return s.set(now, s.level+int(math.Ceil(math.Log2(l.own/s.budget))))
+	case l.idle < busy && 2*l.own > s.budget:
+		s.changed = now // one level less would press again
 	case now.Sub(s.changed) > calm:
 		return s.set(now, s.level-1)
 	}

@@ -32,6 +32,10 @@ type Config struct {
 	Drops, Flows, Conns, Queries, Requests bool
 	// Secrets keeps the queries of URLs.
 	Secrets bool
+	// Budget is the share of all CPUs that reading requests may take while they
+	// are busy with other things; 1 sheds only what the ring has no room for, and 0
+	// is for two percent.
+	Budget float64
 	// OpenConns tells of connections and listeners that are open too, at the end
 	// of each interval.
 	OpenConns bool
@@ -65,6 +69,9 @@ type Output struct {
 // later interval does not show it: some 6 MB.
 const remember = 1 << 16
 
+// usualBudget is Config.Budget where it is 0.
+const usualBudget = 0.02
+
 // flushTime is how long sinks have to finish when netfate ends.
 const flushTime = 5 * time.Second
 
@@ -75,6 +82,9 @@ const flushTime = 5 * time.Second
 func Run(ctx context.Context, cfg Config, outputs []Output, ready func(lacks []string)) error {
 	if cfg.Interval == 0 {
 		cfg.Interval = time.Second
+	}
+	if cfg.Budget == 0 {
+		cfg.Budget = usualBudget
 	}
 	l, err := wire(cfg)
 	if err != nil {
@@ -219,7 +229,7 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 		all.Go(func() {
 			var s *httpsensor.Sensor
 			s, requestErr = httpsensor.New(httpsensor.Config{CgroupRoot: kernel.ReadMounts().Cgroup2, Owners: l.owners.Owners(), Types: types})
-			l.requests = newRequests(s, cfg.Secrets)
+			l.requests = newRequests(s, cfg)
 		})
 	}
 	all.Wait()

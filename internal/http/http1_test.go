@@ -189,16 +189,16 @@ func TestSkippedBytes(t *testing.T) {
 		talk *talk
 		want []string
 	}{
-		{"of known length", newTalk(0).ask(ask).answer(answer + hundred).skip(answers, strings.Repeat("y", 900)), []string{is(1000)}},
+		{"of known length", newTalk(0).ask(ask).answer(answer+hundred).skip(answers, strings.Repeat("y", 900)), []string{is(1000)}},
 		{"of known length, then the tail", newTalk(0).ask(ask).answer(answer).skip(answers, strings.Repeat("y", 994)).answer("zzzzzz"),
 			[]string{is(1000)}},
-		{"in a chunk", newTalk(0).ask(ask).answer(chunked + "64\r\n" + hundred[:50]).skip(answers, hundred[:20]).answer(hundred[70:] + "\r\n0\r\n\r\n"),
+		{"in a chunk", newTalk(0).ask(ask).answer(chunked+"64\r\n"+hundred[:50]).skip(answers, hundred[:20]).answer(hundred[70:] + "\r\n0\r\n\r\n"),
 			[]string{is(100)}},
-		{"over chunks", newTalk(0).ask(ask).answer(chunked + "64\r\n" + hundred[:50]).skip(answers, hundred+hundred).answer("\n0\r\n\r\n"),
+		{"over chunks", newTalk(0).ask(ask).answer(chunked+"64\r\n"+hundred[:50]).skip(answers, hundred+hundred).answer("\n0\r\n\r\n"),
 			[]string{is(256)}},
-		{"over the last chunk", newTalk(0).ask(ask).answer(chunked + "64\r\n" + hundred[:50]).skip(answers, hundred).ask(ask).answer(answer).skip(answers, strings.Repeat("y", 1000)),
+		{"over the last chunk", newTalk(0).ask(ask).answer(chunked+"64\r\n"+hundred[:50]).skip(answers, hundred).ask(ask).answer(answer).skip(answers, strings.Repeat("y", 1000)),
 			[]string{is(150), is(1000)}},
-		{"over the last chunk, then closed", newTalk(0).ask(ask).answer(chunked + "64\r\n" + hundred).skip(answers, hundred).close(), []string{is(200)}},
+		{"over the last chunk, then closed", newTalk(0).ask(ask).answer(chunked+"64\r\n"+hundred).skip(answers, hundred).close(), []string{is(200)}},
 		{"until it closes", newTalk(0).ask(ask).answer("HTTP/1.1 200 OK\r\n\r\n").skip(answers, hundred).close(), []string{is(100)}},
 		{"whole exchanges", newTalk(0).ask(ask).answer(answer).skip(answers, strings.Repeat("y", 1000)).
 			skip(asks, ask).skip(answers, answer+strings.Repeat("y", 1000)).ask(ask).answer(answer).skip(answers, strings.Repeat("y", 1000)).close(),

@@ -59,7 +59,7 @@ func watchRequests(t *testing.T, n *netlab.NetNS, args ...string) (*watch, *requ
 		defer r.mu.Unlock()
 		r.rows = append(r.rows, q)
 		return nil
-	}, append([]string{"http", "--each"}, args...)...)
+	}, append([]string{"http", "--each", "--budget", "100"}, args...)...)
 	return w, r
 }
 
