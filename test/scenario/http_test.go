@@ -130,3 +130,38 @@ func TestRequestsOfNginx(t *testing.T) {
 	}
 	t.Logf("%d requests", len(lines))
 }
+
+// TestRequestsAreSampled floods nginx with little CPU time for netfate: it
+// tells fewer requests, whole ones, and for how many each stands.
+func TestRequestsAreSampled(t *testing.T) {
+	need.Root(t)
+	client, server := pair(netlab.New(t))
+	nginx := web.StartNginx(server, site, serverAddr+":80")
+	w, got := watchRequests(t, client, "--budget", "0.2")
+	t.Log(web.Wrk(client, "--threads", "1", "--connections", "16", "--duration", "8s", "http://"+serverAddr+"/flood"))
+	lines := nginx.Lines(t, 1)
+	w.stop()
+	var stands, sampled, broken int
+	for i := range got.rows {
+		q := &got.rows[i]
+		if q.Error != "" || q.LatencyMicros == 0 || q.Status != 200 || q.ResponseBytes != 5 {
+			if broken++; broken < 4 {
+				t.Errorf("not a whole request: %+v", *q)
+			}
+		}
+		if q.OneIn > 1 {
+			sampled++
+		}
+		stands += int(max(q.OneIn, 1))
+	}
+	t.Logf("%d rows, %d of them sampled, stand for %d of %d requests", len(got.rows), sampled, stands, len(lines))
+	if sampled == 0 || len(got.rows) > len(lines)*9/10 {
+		t.Errorf("got %d rows, %d of them sampled: nothing was shed", len(got.rows), sampled)
+	}
+	if broken > 0 {
+		t.Errorf("%d requests are not whole", broken)
+	}
+	if stands < len(lines)*7/10 || stands > len(lines)*13/10 {
+		t.Errorf("rows stand for %d requests, want about the %d there were", stands, len(lines))
+	}
+}
