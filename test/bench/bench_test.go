@@ -66,11 +66,11 @@ func TestParseFields(t *testing.T) {
 }
 
 func TestFill(t *testing.T) {
-	got, err := fill("a\n"+pageBegin+"old\n"+pageEnd+"z\n", "new\n")
+	got, err := fill("a\n"+pageBegin+"old\n"+pageEnd+"z\n", pageBegin, pageEnd, "new\n")
 	if want := "a\n" + pageBegin + "new\n" + pageEnd + "z\n"; got != want || err != nil {
 		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
-	if _, err := fill("no markers", "new"); err == nil {
+	if _, err := fill("no markers", pageBegin, pageEnd, "new"); err == nil {
 		t.Error("fill a page without a place: got no error")
 	}
 }

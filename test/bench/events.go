@@ -82,12 +82,17 @@ func eventRound(w *wire, r *results, n *netfate, e [2]*empties, l workload) erro
 			r.events[key] = c
 			r.eventOrder = append(r.eventOrder, key)
 		}
-		empty := (a.each() + b.each()) / 2
-		c.program, c.empty = append(c.program, program.each()), append(c.empty, empty)
-		c.over = append(c.over, program.each()-empty)
-		c.events += program.count
+		c.add(program, a, b)
 	}
 	return nil
+}
+
+// add takes one round: the runs of netfate's program, and of both empty ones.
+func (c *eventCost) add(program, a, b runs) {
+	empty := (a.each() + b.each()) / 2
+	c.program, c.empty = append(c.program, program.each()), append(c.empty, empty)
+	c.over = append(c.over, program.each()-empty)
+	c.events += program.count
 }
 
 // readRuns reads the statistics of netfate's programs and of both empty sets.

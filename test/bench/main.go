@@ -30,6 +30,7 @@ type config struct {
 	slice   time.Duration // one workload in one round
 	idle    time.Duration // for which an idle netfate is watched
 	starts  int           // of netfate, for the time that it takes
+	only    string        // packets or sockets; empty for both
 }
 
 func main() {
@@ -44,21 +45,37 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	r := &results{cfg: cfg, began: time.Now()}
-	err = netlab.Run(func(tb netlab.TB) {
-		if err := measureAll(tb, r); err != nil {
-			tb.Fatalf("%v", err)
+	if cfg.only != "sockets" {
+		r := &results{cfg: cfg, began: time.Now()}
+		err = netlab.Run(func(tb netlab.TB) {
+			if err := measureAll(tb, r); err != nil {
+				tb.Fatalf("%v", err)
+			}
+		})
+		if err != nil {
+			return err
 		}
-	})
+		if err := publish(cfg, pageBegin, pageEnd, r.markdown()); err != nil {
+			return err
+		}
+	}
+	if cfg.only == "packets" {
+		return nil
+	}
+	s, err := newSockets(cfg)
 	if err != nil {
 		return err
 	}
-	text := r.markdown()
+	return publish(cfg, socketsBegin, socketsEnd, s.markdown())
+}
+
+// publish prints results and writes them into the page.
+func publish(cfg config, begin, end, text string) error {
 	fmt.Print(text)
 	if cfg.docs == "" {
 		return nil
 	}
-	return writePage(cfg.docs, text)
+	return writePage(cfg.docs, begin, end, text)
 }
 
 func flags() (config, error) {
@@ -69,10 +86,13 @@ func flags() (config, error) {
 	cfg := config{rounds: 4, slice: 800 * time.Millisecond, idle: 20 * time.Second, starts: 5}
 	flag.StringVar(&cfg.netfate, "netfate", filepath.Join(filepath.Dir(self), "netfate"), "the binary to measure")
 	flag.StringVar(&cfg.docs, "docs", "docs/benchmarks.md", "the page to write the results into; empty for none")
+	flag.StringVar(&cfg.only, "only", "", "measure one half: packets, or sockets (what connections, requests and names cost)")
 	long := flag.Bool("long", false, "take ten minutes instead of two, for figures with less noise")
 	quick := flag.Bool("quick", false, "take seconds, only to see that everything runs")
 	flag.Parse()
 	switch {
+	case cfg.only != "" && cfg.only != "packets" && cfg.only != "sockets":
+		return cfg, fmt.Errorf("-only is packets or sockets, not %q", cfg.only)
 	case flag.NArg() > 0:
 		return cfg, fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	case *long && *quick:

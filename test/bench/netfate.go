@@ -27,10 +27,16 @@ type netfate struct {
 // interval is how often netfate reports here.
 const interval = time.Second
 
-// startNetfate starts the real binary as a user would, with all sensors, and
-// waits until it says that it watches.
-func startNetfate(path string) (*netfate, error) {
-	n := &netfate{cmd: exec.Command(path, "--every", interval.String(), "--rows", "20"), rest: make(chan error, 1)}
+// startNetfate starts the real binary as a user would, with all sensors or those
+// of a command, and waits until it says that it watches.
+func startNetfate(path string, command ...string) (*netfate, error) {
+	return startNetfateInto(path, nil, command...)
+}
+
+// startNetfateInto does, and what netfate prints goes into w.
+func startNetfateInto(path string, w io.Writer, command ...string) (*netfate, error) {
+	n := &netfate{cmd: exec.Command(path, append(command, "--every", interval.String(), "--rows", "20")...), rest: make(chan error, 1)}
+	n.cmd.Stdout = w
 	stderr, err := n.cmd.StderrPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start netfate: %w", err)

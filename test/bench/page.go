@@ -12,30 +12,32 @@ import (
 // What is between these lines of the page is replaced; the rest is written by
 // hand.
 const (
-	pageBegin = "<!-- measured -->\n"
-	pageEnd   = "<!-- end of measured -->\n"
+	pageBegin    = "<!-- measured -->\n"
+	pageEnd      = "<!-- end of measured -->\n"
+	socketsBegin = "<!-- measured: sockets -->\n"
+	socketsEnd   = "<!-- end of measured: sockets -->\n"
 )
 
-// writePage puts the results into the page.
-func writePage(path, results string) error {
+// writePage puts results into the page, between two lines.
+func writePage(path, begin, end, results string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("read the page for the results: %w", err)
 	}
-	page, err := fill(string(text), results)
+	page, err := fill(string(text), begin, end, results)
 	if err != nil {
 		return fmt.Errorf("write the results into %s: %w", path, err)
 	}
 	return os.WriteFile(path, []byte(page), 0o644)
 }
 
-func fill(page, results string) (string, error) {
-	before, rest, ok := strings.Cut(page, pageBegin)
-	_, after, ok2 := strings.Cut(rest, pageEnd)
+func fill(page, begin, end, results string) (string, error) {
+	before, rest, ok := strings.Cut(page, begin)
+	_, after, ok2 := strings.Cut(rest, end)
 	if !ok || !ok2 {
-		return "", fmt.Errorf("no place between %q and %q", pageBegin, pageEnd)
+		return "", fmt.Errorf("no place between %q and %q", begin, end)
 	}
-	return before + pageBegin + results + pageEnd + after, nil
+	return before + begin + results + end + after, nil
 }
 
 // machine describes what was measured on.

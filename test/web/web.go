@@ -14,8 +14,9 @@ import (
 	"github.com/netfate/netfate/test/netlab"
 )
 
-// unpacked is where `make bin/web` puts nginx and wrk, from a package of tests.
-const unpacked = "../../bin/web"
+// unpacked is where `make bin/web` puts nginx and wrk, from a package of tests
+// and from the project's root.
+func unpacked() [2]string { return [2]string{"../../bin/web", "bin/web"} }
 
 // nginxConf has a directory for all that nginx writes, and what its user says.
 const nginxConf = `
@@ -94,14 +95,16 @@ func Wrk(n *netlab.NetNS, args ...string) string {
 	return n.Exec(append([]string{"env", "LD_LIBRARY_PATH=" + strings.Join(libraries, ":"), path(n, "usr/bin/wrk")}, args...)...)
 }
 
-// path returns that of an unpacked file.
+// path returns that of an unpacked file, or of those that a pattern matches.
 func path(n *netlab.NetNS, name string) string {
 	n.TB().Helper()
-	p, err := filepath.Abs(filepath.Join(unpacked, name))
-	n.Must("find "+name, err)
-	if !strings.Contains(name, "*") {
-		_, err = os.Stat(p)
-		n.Must("find nginx and wrk, which `make bin/web` unpacks", err)
+	for _, dir := range unpacked() {
+		p, err := filepath.Abs(filepath.Join(dir, name))
+		n.Must("find "+name, err)
+		if found, err := filepath.Glob(p); err == nil && len(found) > 0 {
+			return p
+		}
 	}
-	return p
+	n.TB().Fatalf("no %s: `make bin/web` unpacks it", name)
+	return ""
 }
