@@ -25,13 +25,31 @@ const (
 
 func (s Side) String() string { return [...]string{"client", "server", "nobody"}[s] }
 
-// Reasons why a handshake fails that are no alert's name. They, and the names,
-// are followed by whose doing it was.
+// Failure is why a handshake fails, the name of an alert or one of the reasons
+// below, and who sent or did it. The zero value is none.
+type Failure struct {
+	Why string
+	By  Side
+}
+
+// String is "unknown_ca by client", or empty if there is none.
+func (f Failure) String() string {
+	if f.Why == "" {
+		return ""
+	}
+	return f.Why + " by " + f.By.String()
+}
+
+// Reasons that are no alert's name.
 const (
 	encryptedAlert = "encrypted_alert" // which one, only the other side knows
 	notTLS         = "not_tls"         // it speaks something else
 	malformed      = "malformed"
 )
+
+// Encrypts is the first version whose servers encrypt what they choose but the
+// version and the suite.
+const Encrypts = tls.VersionTLS13
 
 // Kinds of records and of messages.
 const (
@@ -58,17 +76,10 @@ const (
 )
 
 // Hello reports whose hello b begins with, and whether it is one; where b is
-// too short to know, enough is false. An alert can be all that a server says.
+// too short to know, enough is false.
 func Hello(b []byte) (from Side, is, enough bool) {
-	for i, ok := range [...]func(byte) bool{
-		func(c byte) bool { return c == handshake || c == alert },
-		func(c byte) bool { return c == 3 },
-		func(c byte) bool { return c <= 4 },
-	} {
-		if i == len(b) {
-			return nobody, false, false
-		}
-		if !ok(b[i]) {
+	for i, c := range b[:min(len(b), 3)] {
+		if i == 0 && c != handshake || i == 1 && c != 3 || i == 2 && c > 4 {
 			return nobody, false, true
 		}
 	}
@@ -77,10 +88,7 @@ func Hello(b []byte) (from Side, is, enough bool) {
 	}
 	length, kind, next := binary.BigEndian.Uint16(b[3:]), b[5], b[6]
 	switch {
-	case b[0] == alert && length == alertLen && (kind == warning || kind == fatal):
-		return Server, true, true
-	case b[0] == alert, length == 0, length > maxRecord, length > 1 && next != 0:
-		return nobody, false, true // a hello is shorter than 64 KiB
+	case length == 0, length > maxRecord, length > 1 && next != 0: // a hello is shorter than 64 KiB
 	case kind == clientHello:
 		return Client, true, true
 	case kind == serverHello:
@@ -111,12 +119,10 @@ type Handshake struct {
 	// Over says that it came to its end, as far as can be seen: both sides have
 	// changed to encryption; in TLS 1.3 the client has, behind the server's
 	// hello.
-	Over bool
-	// Error says why it did not, with who said so or whose fault it is:
-	// "unknown_ca by client".
-	Error string
-	// Warning is the same of an alert that need not be the end.
-	Warning string
+	Over  bool
+	Error Failure // why it did not
+	// Warning is an alert that need not be the end, the last one.
+	Warning Failure
 
 	half [2]half
 }
@@ -137,10 +143,17 @@ type half struct {
 }
 
 // Done reports whether there is nothing more to find out.
-func (h *Handshake) Done() bool { return h.Over || h.Error != "" }
+func (h *Handshake) Done() bool { return h.Over || h.Error.Why != "" }
 
 // Held returns how many bytes it keeps for later.
 func (h *Handshake) Held() int { return len(h.half[Client].message) + len(h.half[Server].message) }
+
+// Idle reports whether the next byte of a side begins a record, and no message
+// goes on in it.
+func (h *Handshake) Idle(from Side) bool {
+	s := &h.half[from]
+	return s.got == 0 && s.left == 0 && len(s.message) == 0
+}
 
 // Data reads the next bytes of a side.
 func (h *Handshake) Data(from Side, b []byte) {
@@ -240,7 +253,7 @@ func (h *Handshake) alert(from Side, level, kind uint8) {
 		h.fail(from, alertName(kind))
 		return
 	}
-	h.Warning = alertName(kind) + " by " + from.String()
+	h.Warning = Failure{alertName(kind), from}
 }
 
 // join puts the pieces of messages together, up to the hello.
@@ -292,7 +305,7 @@ func (h *Handshake) message(from Side, kind uint8, body []byte, cut bool) {
 // fail ends it, for the first reason.
 func (h *Handshake) fail(by Side, why string) {
 	if !h.Done() {
-		h.Error = why + " by " + by.String()
+		h.Error = Failure{why, by}
 	}
 }
 
@@ -304,7 +317,7 @@ func (h *Handshake) look() {
 		return
 	}
 	h.Resumed = h.Server.resumes(&h.Client)
-	if h.Server.Version < tls.VersionTLS13 {
+	if h.Server.Version < Encrypts {
 		h.Over = c.changed && s.changed
 		return
 	}

@@ -9,7 +9,31 @@ import (
 	"testing"
 
 	"github.com/netfate/netfate/internal/tls"
+	"github.com/netfate/netfate/test/handshake"
 )
+
+// read follows a talk in pieces of so many bytes; 0 is as they were said.
+func read(talk []handshake.Said, size int) *tls.Handshake {
+	h := &tls.Handshake{}
+	for _, s := range talk {
+		for b := s.Data; len(b) > 0; {
+			n := len(b)
+			if size > 0 {
+				n = min(n, size)
+			}
+			h.Data(from(s), b[:n])
+			b = b[n:]
+		}
+	}
+	return h
+}
+
+func from(s handshake.Said) tls.Side {
+	if s.Server {
+		return tls.Server
+	}
+	return tls.Client
+}
 
 // told is a handshake in a line.
 func told(h *tls.Handshake) string {
@@ -22,7 +46,7 @@ func told(h *tls.Handshake) string {
 	switch {
 	case h.Over:
 		add("over")
-	case h.Error != "":
+	case h.Error.Why != "":
 		add("%s", h.Error)
 	default:
 		add("open")
@@ -33,7 +57,7 @@ func told(h *tls.Handshake) string {
 // Go's own TLS in all its versions, as it succeeds and as it fails: what is
 // told does not depend on how the bytes are cut.
 func TestHandshakes(t *testing.T) {
-	good, trust := identity(t, "shop.example.com")
+	good, trust := handshake.Identity(t, "shop.example.com")
 	client := func(edit func(*stdtls.Config)) *stdtls.Config {
 		c := &stdtls.Config{RootCAs: trust, ServerName: "shop.example.com", NextProtos: []string{"h2", "http/1.1"}}
 		if edit != nil {
@@ -82,7 +106,7 @@ func TestHandshakes(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			said := talk(t, c.client, c.server)
+			said := handshake.Talk(t, c.client, c.server)
 			for _, size := range []int{0, 1, 3, 1000} {
 				if got := told(read(said, size)); got != c.want {
 					t.Errorf("in pieces of %d: got %s, want %s", size, got, c.want)
@@ -93,12 +117,12 @@ func TestHandshakes(t *testing.T) {
 }
 
 func TestResumption(t *testing.T) {
-	good, trust := identity(t, "shop.example.com")
+	good, trust := handshake.Identity(t, "shop.example.com")
 	for _, version := range []uint16{stdtls.VersionTLS12, stdtls.VersionTLS13} {
 		client := &stdtls.Config{RootCAs: trust, ServerName: "shop.example.com", MaxVersion: version, ClientSessionCache: stdtls.NewLRUClientSessionCache(1)}
 		server := &stdtls.Config{Certificates: []stdtls.Certificate{good}}
 		for n, want := range []bool{false, true} {
-			if h := read(talk(t, client, server), 0); h.Resumed != want || !h.Over {
+			if h := read(handshake.Talk(t, client, server), 0); h.Resumed != want || !h.Over {
 				t.Errorf("TLS %s, connection %d: got resumed %t, over %t, want %t and true", tls.VersionName(version), n+1, h.Resumed, h.Over, want)
 			}
 		}
@@ -107,13 +131,13 @@ func TestResumption(t *testing.T) {
 
 // The server's bytes may be captured before the client's.
 func TestServerFirst(t *testing.T) {
-	good, trust := identity(t, "shop.example.com")
-	said := talk(t, &stdtls.Config{RootCAs: trust, ServerName: "shop.example.com"}, &stdtls.Config{Certificates: []stdtls.Certificate{good}})
+	good, trust := handshake.Identity(t, "shop.example.com")
+	said := handshake.Talk(t, &stdtls.Config{RootCAs: trust, ServerName: "shop.example.com"}, &stdtls.Config{Certificates: []stdtls.Certificate{good}})
 	h := &tls.Handshake{}
-	for _, from := range []tls.Side{tls.Server, tls.Client} {
+	for _, side := range []tls.Side{tls.Server, tls.Client} {
 		for _, s := range said {
-			if s.from == from {
-				h.Data(from, s.data)
+			if from(s) == side {
+				h.Data(side, s.Data)
 			}
 		}
 	}
@@ -149,11 +173,11 @@ func TestNoTLS(t *testing.T) {
 // Where a capture has cut segments, a hello tells what of it is there, and the
 // records behind are found again.
 func TestGaps(t *testing.T) {
-	good, trust := identity(t, "shop.example.com")
-	said := talk(t, &stdtls.Config{RootCAs: trust, ServerName: "shop.example.com", MaxVersion: stdtls.VersionTLS12, NextProtos: []string{"h2"}},
+	good, trust := handshake.Identity(t, "shop.example.com")
+	said := handshake.Talk(t, &stdtls.Config{RootCAs: trust, ServerName: "shop.example.com", MaxVersion: stdtls.VersionTLS12, NextProtos: []string{"h2"}},
 		&stdtls.Config{Certificates: []stdtls.Certificate{good}, NextProtos: []string{"h2"}})
-	name := bytes.Index(said[0].data, []byte("shop.example.com")) + len("shop.example.com")
-	protocols := bytes.Index(said[0].data, []byte("\x02h2")) + len("\x02h2")
+	name := bytes.Index(said[0].Data, []byte("shop.example.com")) + len("shop.example.com")
+	protocols := bytes.Index(said[0].Data, []byte("\x02h2")) + len("\x02h2")
 	for size, want := range map[int]string{
 		1 << 20:              "shop.example.com [h2] TLS 1.2 h2 over",
 		max(name, protocols): "shop.example.com [h2] TLS 1.2 h2 over",
@@ -163,12 +187,12 @@ func TestGaps(t *testing.T) {
 	} {
 		h := &tls.Handshake{}
 		for _, s := range said {
-			n := min(size, len(s.data))
+			n := min(size, len(s.Data))
 			if n > 0 {
-				h.Data(s.from, s.data[:n])
+				h.Data(from(s), s.Data[:n])
 			}
-			if n < len(s.data) {
-				h.Gap(s.from, len(s.data)-n)
+			if n < len(s.Data) {
+				h.Gap(from(s), len(s.Data)-n)
 			}
 		}
 		if got := told(h); got != want {
@@ -183,7 +207,7 @@ func TestHello(t *testing.T) {
 		"": "nobody false false", hello[:1]: "nobody false false", hello[:6]: "nobody false false", hello[:7]: "client true true", hello: "client true true",
 		"G": "nobody false true", "\x16\x03\x05": "nobody false true", "\x16\x03\x01\x00\x00\x01\x00": "nobody false true",
 		"\x16\x03\x03\x00\x50\x02\x00": "server true true", "\x16\x03\x03\x00\x50\x0b\x00": "nobody false true",
-		"\x15\x03\x03\x00\x02\x02\x28": "server true true", "\x15\x03\x03\x00\x20\x02\x28": "nobody false true",
+		"\x15\x03\x03\x00\x02\x02\x28": "nobody false true",
 	} {
 		if from, is, enough := tls.Hello([]byte(b)); fmt.Sprint(from, is, enough) != want {
 			t.Errorf("%.10q: got %v %t %t, want %s", b, from, is, enough, want)

@@ -174,7 +174,7 @@ func (h *ServerHello) extension(kind uint16, data cryptobyte.String) bool {
 // to TLS 1.2 it repeats that session's id, a client with a ticket having made
 // one up (RFC 5077, section 3.4).
 func (h *ServerHello) resumes(c *ClientHello) bool {
-	if h.Version >= tls.VersionTLS13 {
+	if h.Version >= Encrypts {
 		return h.psk
 	}
 	return h.session.n > 0 && h.session == c.session

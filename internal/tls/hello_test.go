@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/netfate/netfate/internal/tls"
+	"github.com/netfate/netfate/test/handshake"
 )
 
 // player is a connection that says one thing and takes anything.
@@ -61,7 +62,7 @@ func likeGo(t *testing.T, hello []byte, h *tls.Handshake) {
 	if want == nil {
 		return
 	}
-	if !h.Asked || h.Error != "" || h.Client.ServerName != want.ServerName && !h.Client.Cut {
+	if !h.Asked || h.Error.Why != "" || h.Client.ServerName != want.ServerName && !h.Client.Cut {
 		t.Errorf("got %q, asked %t, %s; Go reads %q", h.Client.ServerName, h.Asked, h.Error, want.ServerName)
 	}
 	protocols := slices.DeleteFunc(slices.Clone(want.SupportedProtos), func(p string) bool {
@@ -131,17 +132,17 @@ func FuzzClientHello(f *testing.F) {
 // FuzzHandshake reads anything of both sides, and the same whichever way it is
 // cut.
 func FuzzHandshake(f *testing.F) {
-	good, trust := identity(f, "a.example")
+	good, trust := handshake.Identity(f, "a.example")
 	for _, version := range []uint16{stdtls.VersionTLS12, stdtls.VersionTLS13} {
 		var sides [2][]byte
-		for _, s := range talk(f, &stdtls.Config{RootCAs: trust, ServerName: "a.example", MaxVersion: version},
+		for _, s := range handshake.Talk(f, &stdtls.Config{RootCAs: trust, ServerName: "a.example", MaxVersion: version},
 			&stdtls.Config{Certificates: []stdtls.Certificate{good}}) {
-			sides[s.from] = append(sides[s.from], s.data...)
+			sides[from(s)] = append(sides[from(s)], s.Data...)
 		}
 		f.Add(sides[0], sides[1])
 	}
 	f.Fuzz(func(t *testing.T, client, server []byte) {
-		all := []said{{tls.Client, client}, {tls.Server, server}}
+		all := []handshake.Said{{Data: client}, {Server: true, Data: server}}
 		whole := read(all, 0)
 		for _, size := range []int{1, 7} {
 			if diff := cmp.Diff(told(whole), told(read(all, size))); diff != "" {

@@ -1,11 +1,13 @@
-package tls_test
+// Package handshake has Go's own TLS client and server speak, and notes what
+// they say: for tests of what reads it.
+package handshake
 
 import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	stdtls "crypto/tls"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"io"
@@ -14,39 +16,37 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/netfate/netfate/internal/tls"
 )
 
-// said is what one side wrote at once.
-type said struct {
-	from tls.Side
-	data []byte
+// Said is what one side wrote at once.
+type Said struct {
+	Server bool // it was the server
+	Data   []byte
 }
 
 // wire notes what both sides of a connection write, in order.
 type wire struct {
 	mu   sync.Mutex
-	said []said
+	said []Said
 }
 
 // tap is one end of it.
 type tap struct {
 	net.Conn
-	wire *wire
-	from tls.Side
+	wire   *wire
+	server bool
 }
 
 func (c *tap) Write(b []byte) (int, error) {
 	c.wire.mu.Lock()
-	c.wire.said = append(c.wire.said, said{c.from, bytes.Clone(b)})
+	c.wire.said = append(c.wire.said, Said{c.server, bytes.Clone(b)})
 	c.wire.mu.Unlock()
 	return c.Conn.Write(b)
 }
 
-// talk has Go's own client and server speak TLS, with an echoed word if they
+// Talk has Go's own client and server speak TLS, with an echoed word if they
 // come to terms, and returns what was on the wire.
-func talk(t testing.TB, client, server *stdtls.Config) []said {
+func Talk(t testing.TB, client, server *tls.Config) []Said {
 	t.Helper()
 	var w wire
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -58,7 +58,7 @@ func talk(t testing.TB, client, server *stdtls.Config) []said {
 	go func() {
 		c, err := listener.Accept()
 		if err == nil {
-			s := stdtls.Server(&tap{c, &w, tls.Server}, server)
+			s := tls.Server(&tap{c, &w, true}, server)
 			_, _ = io.Copy(s, s) // whatever goes wrong is what the test is about
 			_ = s.Close()
 		}
@@ -68,7 +68,7 @@ func talk(t testing.TB, client, server *stdtls.Config) []said {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := stdtls.Client(&tap{a, &w, tls.Client}, client)
+	c := tls.Client(&tap{a, &w, false}, client)
 	if _, err := c.Write([]byte("hello")); err == nil {
 		_, _ = io.ReadFull(c, make([]byte, 5))
 	}
@@ -79,25 +79,9 @@ func talk(t testing.TB, client, server *stdtls.Config) []said {
 	return w.said
 }
 
-// read follows a talk in pieces of so many bytes; 0 is as they were said.
-func read(talk []said, size int) *tls.Handshake {
-	h := &tls.Handshake{}
-	for _, s := range talk {
-		for b := s.data; len(b) > 0; {
-			n := len(b)
-			if size > 0 {
-				n = min(n, size)
-			}
-			h.Data(s.from, b[:n])
-			b = b[n:]
-		}
-	}
-	return h
-}
-
-// identity is a certificate for a name, signed by itself, and a pool that
+// Identity is a certificate for a name, signed by itself, and a pool that
 // trusts it.
-func identity(t testing.TB, name string) (stdtls.Certificate, *x509.CertPool) {
+func Identity(t testing.TB, name string) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -117,5 +101,5 @@ func identity(t testing.TB, name string) (stdtls.Certificate, *x509.CertPool) {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(leaf)
-	return stdtls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
