@@ -18,10 +18,18 @@ func newHTTP() *cobra.Command {
 	var each, secrets bool
 	cmd := &cobra.Command{
 		Use:   "http -r FILE",
-		Short: "What was asked of web servers: status, errors, latency, bytes",
+		Short: "What was asked of web servers: status, errors, latency, bytes; names in TLS",
 		Long: `Http pairs requests with their responses: HTTP/1.x on any port, recognized by its
 first bytes, HTTP/2 and gRPC without TLS from the beginning of a connection, and
 upgrades to WebSocket. TCP is put in order first; what is missing is said.
+
+Requests in TLS cannot be read. A TLS connection is one row by itself, told by its
+handshake, when it ends: the name that the client asked for (SNI), the version, what
+is spoken inside (ALPN; from TLS 1.3 on only what the client offers), why it failed.
+It is found on any port, in the tunnels of proxies (CONNECT), and where mail, databases
+and others change to TLS with words of their own. Its latency is from the client's
+hello to the server's, its bytes are all that each side said. With ECH there may be
+another name, encrypted; some browsers always look so.
 
 By path, numbers, dates, UUIDs, hashes and the like become {id}. Errors are
 requests without a whole response, and responses of status 500 and above. Latency
@@ -34,6 +42,17 @@ those of the bodies as transferred.
   malformed   it cannot be read
   unasked     a response to a request that was not seen
 
+TLS handshakes besides fail with an alert and who sent it:
+
+  handshake_failure, protocol_version   they have nothing in common
+  unknown_ca, bad_certificate,          the client does not trust the server's
+  certificate_expired … by client       certificate
+  encrypted_alert by client             the same, most of the time, in TLS 1.3
+  bad_certificate, certificate_required
+  … by server                           the server does not trust the client's
+  not_tls by server                     the port speaks something else
+  unfinished                            a side left without a word
+
 Queries are left out unless --show-secrets; names and passwords in URLs and the
 field Authorization always are.
 
@@ -41,7 +60,9 @@ FILE is a capture, pcap or pcapng; tunnels (VXLAN, Geneve, GRE, IP in IP, ERSPAN
 are looked into and fragments put together.`,
 		Example: `  netfate http -r night.pcap                     by path: rate, errors, latency percentiles
   netfate http -r night.pcap --by peer           which server is slow
+  netfate http -r night.pcap --by host           who is called, TLS included
   netfate http -r night.pcap --each              one line a request
+  netfate http -r night.pcap --each -o json | jq 'select(.protocol == "tls" and .error)'
   netfate http -r night.pcap --each -o json | jq 'select(.status >= 500)'
   sudo tcpdump -i any -w - port 80 | netfate http -r - --each`,
 		Args: noArgs,
