@@ -69,7 +69,7 @@ func (c *conn) wake(side int, b []byte, at time.Time) bool {
 // false where a hello makes no sense.
 func (c *conn) startTLS(side int, from tls.Side, b []byte, first, at time.Time) bool {
 	if c.half[asks].state == inTLS || c.half[answers].state == inTLS {
-		return false
+		return c.joinTLS(side, from, b, at)
 	}
 	if (from == tls.Client) != (side == asks) {
 		if c.decided {
@@ -95,6 +95,16 @@ func (c *conn) startTLS(side int, from tls.Side, b []byte, first, at time.Time) 
 	if len(early) > 0 {
 		c.secureData(1-side, early, earlyAt)
 	}
+	return true
+}
+
+// joinTLS makes TLS of the second side, whose last words before were missed.
+func (c *conn) joinTLS(side int, from tls.Side, b []byte, at time.Time) bool {
+	if c.half[side].state == inTLS || from != sideOf(side) {
+		return false
+	}
+	c.half[side].state = inTLS
+	c.secureData(side, b, at)
 	return true
 }
 

@@ -153,6 +153,8 @@ func TestTLSInTunnel(t *testing.T) {
 		checkTLS(t, Config{}, newTalk(size).ask(ask).answer(answer).hear(said).close(), want)
 		checkTLS(t, Config{}, newTalk(size).ask(ask).hear(said[:1]).answer(answer).hear(said[1:]).close(), want)
 	}
+	checkTLS(t, Config{}, newTalk(0).ask(ask).lose(answers, answer).hear(said).close(),
+		secured3+"http/1.1 CONNECT shop.example.com:443 0 up 0 down 0 unanswered\nlost 22 tcp_streams: missing bytes\n")
 	refused := "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"
 	checkTLS(t, Config{}, newTalk(0).ask(ask).hear(said[:1]).answer(refused).close(),
 		ends+"shop.example.com h2,http/1.1 unanswered\nhttp/1.1 CONNECT shop.example.com:443 403 up 0 down 0\n")
