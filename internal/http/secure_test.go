@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/netfate/netfate/internal/packet"
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/test/handshake"
 )
@@ -143,6 +144,17 @@ func TestTLSNumbers(t *testing.T) {
 	}
 }
 
+// In small segments, too, latency is from first byte to first byte.
+func TestTLSLatencyOfPieces(t *testing.T) {
+	said := secured(t, nil)
+	const size = 50
+	want := uint64((len(said[0].Data)+size-1)/size) * 1_000
+	b := track(Config{}, newTalk(size).hear(said).close().packets)
+	if got := b.Requests[0].LatencyMicros; got != want {
+		t.Errorf("got %d us, want %d", got, want)
+	}
+}
+
 // The tunnel of a proxy tells both what it was asked for and what is inside,
 // even if the client does not wait for it.
 func TestTLSInTunnel(t *testing.T) {
@@ -244,19 +256,21 @@ func TestTLSEarly(t *testing.T) {
 // A hello that does not end is given up at its bound, and so are all that do not
 // fit together.
 func TestTLSBounds(t *testing.T) {
-	long := "\x16\x03\x01\x40\x00\x01\x00\xff\x00" + strings.Repeat("x", 1<<14-4)
+	const piece = 1 << 13
+	long := "\x16\x03\x01\x40\x00\x01\x00\xff\x00" + strings.Repeat("x", 2*piece-9)
+	packets := newTalk(piece).ask(long).packets
 	tr := New(Config{})
-	for i := range 2*maxHeld/(1<<14) + 10 {
-		k := newTalk(0).ask(long)
-		for n := range k.packets {
-			p := k.packets[n]
+	for _, part := range [][]packet.Packet{packets[:3], packets[3:]} { // the first pieces of all fit
+		for i := range maxHeld/piece - 10 {
 			from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)}), 40000)
-			if n == 1 {
-				p.Dst = from
-			} else {
-				p.Src = from
+			for _, p := range part {
+				if p.Src.Port() == 8080 {
+					p.Dst = from
+				} else {
+					p.Src = from
+				}
+				tr.Packet(&p)
 			}
-			tr.Packet(&p)
 		}
 	}
 	if tr.held > maxHeld || tr.lost[noRoom] == 0 {

@@ -129,6 +129,30 @@ func TestResumption(t *testing.T) {
 	}
 }
 
+// Up to TLS 1.2 a server repeats the id of the session that goes on; another
+// one is that of a new session.
+func TestSessionID(t *testing.T) {
+	hello := helloOf(t, &stdtls.Config{ServerName: "shop.example.com"})
+	const idAt, idLen = 5 + 4 + 2 + 32 + 1, 32
+	if hello[idAt-1] != idLen {
+		t.Fatalf("the client's hello has %d bytes of a session's id", hello[idAt-1])
+	}
+	id := string(hello[idAt : idAt+idLen])
+	for _, c := range []struct {
+		id   string
+		want bool
+	}{{"", false}, {id, true}, {strings.Repeat("n", idLen), false}} {
+		body := "\x03\x03" + strings.Repeat("r", 32) + string(rune(len(c.id))) + c.id + "\xc0\x2f\x00"
+		message := "\x02\x00\x00" + string(rune(len(body))) + body
+		h := &tls.Handshake{}
+		h.Data(tls.Client, hello)
+		h.Data(tls.Server, []byte("\x16\x03\x03\x00"+string(rune(len(message)))+message))
+		if !h.Answered || h.Resumed != c.want {
+			t.Errorf("server's id %q: answered %t, resumed %t, want true and %t", c.id, h.Answered, h.Resumed, c.want)
+		}
+	}
+}
+
 // The server's bytes may be captured before the client's.
 func TestServerFirst(t *testing.T) {
 	good, trust := handshake.Identity(t, "shop.example.com")
