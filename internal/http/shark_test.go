@@ -45,8 +45,11 @@ func TestPublicTLSLikeTshark(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if bytes.Contains(data, []byte("\x16\x03")) { // as every hello has
-			compared += compareTLS(t, file)
+		for version := range byte(5) {
+			if bytes.Contains(data, []byte{0x16, 3, version}) { // as a hello has
+				compared += compareTLS(t, file)
+				break
+			}
 		}
 	}
 	if compared < 7 {
