@@ -138,6 +138,9 @@ func TestRequestSumsAddUp(t *testing.T) {
 		for i := range 50 {
 			q := request(0, "GET", fmt.Sprintf("/p%c%c", 'a'+n, 'a'+i%26), uint16(200+i*10), time.Duration(1+i)*time.Millisecond, record.Owner{})
 			q.RequestBytes, q.OneIn = uint64(i), uint32(i%3)
+			if i%7 == 0 {
+				q.Protocol = record.TLS
+			}
 			b.Requests = append(b.Requests, q)
 			want.count(&q)
 		}
@@ -151,7 +154,7 @@ func TestRequestSumsAddUp(t *testing.T) {
 		t.Errorf("got %d rows, want at most 10 and the other", len(m.rows))
 	}
 	sums := func(t *requestTally) string {
-		return fmt.Sprint(t.requests, t.errors, t.up, t.down, t.latencies.at(0.5), t.latencies.at(0.95), t.latencies.at(0.99))
+		return fmt.Sprint(t.requests, t.errors, t.tls, t.up, t.down, t.latencies.at(0.5), t.latencies.at(0.95), t.latencies.at(0.99))
 	}
 	if sums(&got) != sums(&want) || sums(&m.total) != sums(&want) {
 		t.Errorf("got %s, in all %s, want %s", sums(&got), sums(&m.total), sums(&want))
