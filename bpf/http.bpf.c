@@ -24,7 +24,8 @@
 #define BEGIN_LEN 16   /* of a payload, to tell what it is */
 #define TLS_ROOM (16 << 10)  /* of handshakes, each way */
 #define TRIES 64	 /* packets of a connection joined midway that are looked at */
-#define MANY_LEN 256   /* of a request, to tell whether others follow; 2 ^ n */
+#define MANY_LEN 64   /* bytes that are searched for a second request at once; 2 ^ n */
+#define MANY_PARTS 4
 #define SINGLES 200   /* requests of a connection that are looked at for that */
 #define TAIL 6    /* a line end, and the last chunk */
 #define UNTOLD (1 << 29)	 /* bytes; their number has 32 bits */
@@ -211,14 +212,24 @@ __noinline int look_at(struct __sk_buff *skb, __u32 payload, __u32 length, __u32
  */
 __noinline int is_many(struct __sk_buff *skb, __u32 payload, __u32 length)
 {
-	__u8 b[MANY_LEN + 4] = {};
-	__u32 n = length < MANY_LEN ? length : MANY_LEN;
+	__u32 n;
 
-	if (!n || bpf_skb_load_bytes(skb, payload, b, ((n - 1) & (MANY_LEN - 1)) + 1))
-		return 0;
-	for (int i = 0; i < MANY_LEN; i++)
-		if (b[i] == '\n' && b[i + 1] == '\r' && b[i + 2] == '\n')
-			return is_word(b[i + 3]);
+	for (int part = 0; part < MANY_PARTS && length; part++) {
+		__u8 b[MANY_LEN + 4] = {};
+
+		n = length < MANY_LEN + 4 ? length : MANY_LEN + 4;
+		if (n > MANY_LEN) {
+			if (bpf_skb_load_bytes(skb, payload, b, MANY_LEN + 4))
+				return 0;
+		} else if (bpf_skb_load_bytes(skb, payload, b, ((n - 1) & (MANY_LEN - 1)) + 1)) {
+			return 0;
+		}
+		for (int i = 0; i < MANY_LEN; i++)
+			if (b[i] == '\n' && b[i + 1] == '\r' && b[i + 2] == '\n')
+				return is_word(b[i + 3]);
+		payload += MANY_LEN;
+		length -= length < MANY_LEN ? length : MANY_LEN;
+	}
 	return 0;
 }
 

@@ -19,7 +19,7 @@ func newHTTP() *cobra.Command {
 	var budget float64
 	cmd := &cobra.Command{
 		Use:   "http",
-		Short: "What was asked of web servers: status, errors, latency, bytes",
+		Short: "What was asked of web servers: status, errors, latency, bytes; names in TLS",
 		Long: `Http pairs requests with their responses: HTTP/1.x on any port, recognized by its
 first bytes, HTTP/2 and gRPC without TLS from the beginning of a connection, and
 upgrades to WebSocket. TCP is put in order first; what is missing is said.
@@ -29,6 +29,14 @@ namespace, and whose they are: a request between two of them shows once, as the
 client's. What is only forwarded it does not see. From a capture (pcap or pcapng)
 it sees what the capture holds: tunnels (VXLAN, Geneve, GRE, IP in IP, ERSPAN) are
 looked into and fragments put together.
+
+Requests in TLS cannot be read. A TLS connection is one row by itself, told by its
+handshake, when it ends: the name that the client asked for (SNI), the version, what
+is spoken inside (ALPN; from TLS 1.3 on only what the client offers), why it failed.
+It is found on any port, in the tunnels of proxies (CONNECT), and where mail, databases
+and others change to TLS with words of their own. Its latency is from the client's
+hello to the server's, its bytes are all that each side said. With ECH there may be
+another name, encrypted; some browsers always look so.
 
 By path, numbers, dates, UUIDs, hashes and the like become {id}. Errors are
 requests without a whole response, and responses of status 500 and above. Latency
@@ -40,6 +48,17 @@ those of the bodies as transferred.
   cut         bytes are missing
   malformed   it cannot be read
   unasked     a response to a request that was not seen
+
+TLS handshakes besides fail with an alert and who sent it:
+
+  handshake_failure, protocol_version   they have nothing in common
+  unknown_ca, bad_certificate,          the client does not trust the server's
+  certificate_expired … by client       certificate
+  encrypted_alert by client             the same, most of the time, in TLS 1.3
+  bad_certificate, certificate_required
+  … by server                           the server does not trust the client's
+  not_tls by server                     the port speaks something else
+  unfinished                            a side left without a word
 
 Of bodies no more is copied out of the kernel than it takes to find what follows
 them; longer chunked ones are counted with their chunk lines. When more is said
@@ -54,6 +73,8 @@ field Authorization always are.`,
   sudo netfate http --by process -d 1m           who asks, and how often in vain
   netfate http -r night.pcap                     the same of a capture
   netfate http -r night.pcap --by peer           which server is slow
+  netfate http -r night.pcap --by host           who is called, TLS included
+  netfate http -r night.pcap --each -o json | jq 'select(.protocol == "tls" and .error)'
   netfate http -r night.pcap --each -o json | jq 'select(.status >= 500)'
   sudo tcpdump -i any -w - port 80 | netfate http -r - --each`,
 		Args: noArgs,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"net"
 	"os"
 	"time"
@@ -72,6 +73,20 @@ func writeSegment(w *pcapgo.Writer, at time.Time, src, dst net.IP, tcp *layers.T
 	}
 	n := len(b.Bytes())
 	return w.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: n, Length: n}, b.Bytes())
+}
+
+// refused is what the capture of TLS holds: a client that a server has nothing in
+// common with.
+func refused() ([]speech, error) {
+	client, server := net.Pipe()
+	defer client.Close()
+	go func() {
+		_ = tls.Client(server, &tls.Config{ServerName: "bank.example.com", NextProtos: []string{"h2"}}).Handshake() // it is never answered
+	}()
+	hello := make([]byte, 16<<10)
+	n, err := client.Read(hello)
+	const handshakeFailure = "\x15\x03\x03\x00\x02\x02\x28"
+	return []speech{{40002, false, string(hello[:n])}, {40002, true, handshakeFailure}}, err
 }
 
 // shop is what the capture of the stories holds.

@@ -33,6 +33,13 @@ func TestStories(t *testing.T) {
 			if err := writeLookups(filepath.Join(env.WorkDir, "lookups.pcap"), lookups()...); err != nil {
 				return err
 			}
+			said, err := refused()
+			if err != nil {
+				return err
+			}
+			if err := writeSpeech(filepath.Join(env.WorkDir, "tls.pcap"), said...); err != nil {
+				return err
+			}
 			if err := writeSpeech(filepath.Join(env.WorkDir, "shop.pcap"), shop()...); err != nil {
 				return err
 			}

@@ -44,7 +44,7 @@ const overtaken = 5 * time.Second
 func newRequests(sensor *httpsensor.Sensor, cfg *Config) requests {
 	return requests{
 		sensor:  sensor,
-		tracker: http.New(http.Config{Secrets: cfg.Secrets, Limits: stream.Limits{Wait: overtaken}}),
+		tracker: http.New(http.Config{Secrets: cfg.Secrets, Early: true, Limits: stream.Limits{Wait: overtaken}}),
 		ends:    aging[end, origin]{patience: silence},
 		shed:    shedder{budget: cfg.Budget},
 	}

@@ -41,6 +41,7 @@ func house() []place {
 		{dir: "internal/decode", level: facts, pure: true},
 		{dir: "internal/verdict", level: facts, pure: true},
 		{dir: "internal/packet", level: facts, pure: true},
+		{dir: "internal/tls", level: facts, pure: true},
 		{dir: "internal/kernel", level: facts, ebpf: all},
 		// A filter is instructions, put into a program that is not loaded yet.
 		{dir: "internal/filter", level: facts, ebpf: []string{"asm", "btf", ""}},
@@ -90,6 +91,7 @@ func house() []place {
 		{dir: "test/parse", level: programs, testing: true},
 		{dir: "test/sensor", level: programs, ebpf: all, testing: true},
 		{dir: "test/need", level: programs, testing: true},
+		{dir: "test/handshake", level: programs, testing: true},
 		{dir: "test/netlab", level: nouns, ebpf: all, testing: true},
 		{dir: "test/web", level: facts, ebpf: all, testing: true},
 		{dir: "test/witness", level: programs, ebpf: all, testing: true},

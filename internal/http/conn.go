@@ -6,6 +6,7 @@ import (
 
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/stream"
+	"github.com/netfate/netfate/internal/tls"
 )
 
 // The sides of a conversation: who asks and who answers.
@@ -27,11 +28,13 @@ type conn struct {
 	responses int
 	half      [2]half // by side
 	h2        *h2     // once a side speaks it
+	secure    *secure // the same of TLS, until its row is told
 	decided   bool    // it is HTTP
 	ignored   bool    // it is not, or can no longer be followed
 	swapped   bool    // joined midway, and the client is the other end
 	lossy     bool    // messages may have been missed
 	reset     bool
+	flushed   bool // nobody said that it ended
 	ended     int
 }
 
@@ -54,19 +57,27 @@ func (c *conn) side(d stream.Dir) int {
 
 // Data reads the bytes of a segment.
 func (c *conn) Data(d stream.Dir, b []byte, at time.Time) {
+	if c.ignored {
+		c.wake(c.side(d), b, at)
+		return
+	}
 	for segment := true; len(b) > 0 && !c.ignored; segment = false {
 		h := &c.half[c.side(d)]
 		switch h.state {
 		case inHead:
 			b = c.head(c.side(d), b, at)
 		case seeking:
-			b = c.seek(d, b, segment)
+			b = c.seek(d, b, segment, at)
 		case passingChunks:
 			b = c.passChunks(c.side(d), b, segment, at)
 		case inH2:
 			c.h2.data(c, c.side(d), b, at)
 			return
 		case inTunnel:
+			c.tunnel(c.side(d), b, at)
+			return
+		case inTLS:
+			c.secureData(c.side(d), b, at)
 			return
 		default:
 			b = c.body(c.side(d), b, at)
@@ -86,6 +97,10 @@ func (c *conn) Gap(d stream.Dir, n int, at time.Time) {
 	case h.state == inH2:
 		c.h2.gap(c, side, n)
 	case h.state == inTunnel:
+		c.drop(side)
+		h.dug = true
+	case h.state == inTLS:
+		c.secureGap(side, n, at)
 	case h.known() && uint64(n) <= h.left && n > 0:
 		c.pass(side, n, at)
 	case h.state == untilClose:
@@ -115,6 +130,7 @@ func (c *conn) Skip(d stream.Dir, n int, at time.Time) {
 // everything.
 func (c *conn) End(d stream.Dir, how stream.End, at time.Time) {
 	c.reset = c.reset || how == stream.RST
+	c.flushed = c.flushed || how == stream.Flushed
 	if c.ignored {
 		c.drop(asks)
 		c.drop(answers)
@@ -143,6 +159,7 @@ func (c *conn) finishAll() {
 	if c.h2 != nil {
 		c.h2.finishAll(c, c.fate)
 	}
+	c.tellTLS()
 }
 
 func (c *conn) fate(e *exchange) string {
@@ -157,18 +174,20 @@ func (c *conn) fate(e *exchange) string {
 
 // seek looks whether a segment begins a message: where bytes are missing, or
 // make no sense, the next message is found there.
-func (c *conn) seek(d stream.Dir, b []byte, segment bool) []byte {
+func (c *conn) seek(d stream.Dir, b []byte, segment bool, at time.Time) []byte {
 	if !segment {
 		return nil
 	}
 	side := c.side(d)
+	if c.wake(side, b, at) {
+		return nil
+	}
 	if likeHead(b, side == asks) != unlike && len(b) > 4 {
 		c.half[side].state = inHead
 		return b
 	}
 	if !c.decided && c.conn.Midway && likeHead(b, side != asks) != unlike && len(b) > 4 {
-		c.swapped = !c.swapped
-		c.half[asks], c.half[answers] = c.half[answers], c.half[asks]
+		c.swap()
 		c.half[c.side(d)].state = inHead
 		return b
 	}
@@ -176,7 +195,17 @@ func (c *conn) seek(d stream.Dir, b []byte, segment bool) []byte {
 		c.t.lost[midwayH2]++
 		c.ignored = true
 	}
+	if !c.decided && tls.Encrypted(b) {
+		c.t.lost[midwayTLS]++
+		c.ignored = true
+	}
 	return nil
+}
+
+// swap makes the client of who was taken for the server.
+func (c *conn) swap() {
+	c.swapped = !c.swapped
+	c.half[asks], c.half[answers] = c.half[answers], c.half[asks]
 }
 
 // loseTrack gives up the message of a side, and looks for the next one.
@@ -308,7 +337,11 @@ func (c *conn) upgraded(e *exchange, h *head) bool {
 		return false
 	}
 	e.requestDone, e.responseDone = true, true
-	c.switchTo(inTunnel)
+	if c.half[asks].state == inTLS { // it did not wait for the tunnel
+		c.switchTo(inTLS)
+	} else {
+		c.switchTo(inTunnel)
+	}
 	c.settle()
 	return true
 }

@@ -107,22 +107,12 @@ func later(a, b time.Time) time.Time {
 
 // emit makes the record of a finished exchange.
 func (t *Tracker) emit(c *conn, e *exchange) {
-	t.pending--
-	if len(t.done) >= maxDone {
-		t.lost[tooManyDone]++
-		return
-	}
-	client, server := c.conn.Client, c.conn.Server
-	if c.swapped {
-		client, server = server, client
-	}
 	r := record.Request{
 		Protocol: e.protocol, Start: e.start, Method: e.method, HostName: e.host, Path: e.path, QueryString: e.query,
 		Status: e.status, RequestBytes: e.up, ResponseBytes: e.down, Error: e.err,
 		OneIn: e.oneIn,
 	}
-	r.Time, r.Proto, r.NetNS = e.last, "tcp", c.conn.Space
-	r.SrcAddr, r.SrcPort, r.DstAddr, r.DstPort = client.Addr(), client.Port(), server.Addr(), server.Port()
+	r.Time = e.last
 	switch {
 	case !e.asked:
 		if r.Start = e.first; r.Error == "" {
@@ -132,5 +122,21 @@ func (t *Tracker) emit(c *conn, e *exchange) {
 		// Packets that were captured out of order may answer before they ask.
 		r.LatencyMicros = uint64(max(0, e.first.Sub(e.start).Microseconds()))
 	}
-	t.done = append(t.done, r)
+	t.tell(c, &r)
+}
+
+// tell adds the row of something that was pending, between the ends of c.
+func (t *Tracker) tell(c *conn, r *record.Request) {
+	t.pending--
+	if len(t.done) >= maxDone {
+		t.lost[tooManyDone]++
+		return
+	}
+	client, server := c.conn.Client, c.conn.Server
+	if c.swapped {
+		client, server = server, client
+	}
+	r.Proto, r.NetNS = "tcp", c.conn.Space
+	r.SrcAddr, r.SrcPort, r.DstAddr, r.DstPort = client.Addr(), client.Port(), server.Addr(), server.Port()
+	t.done = append(t.done, *r)
 }

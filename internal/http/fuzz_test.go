@@ -1,12 +1,14 @@
 package http
 
 import (
+	stdtls "crypto/tls"
 	"strings"
 	"testing"
 
 	"golang.org/x/net/http2"
 
 	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/internal/tls"
 )
 
 // checkSane plays a conversation and holds what is true of any: nothing is held
@@ -100,5 +102,42 @@ func FuzzHTTP2(f *testing.F) {
 			t.Fatalf("in segments of 4 bytes: got\n%swant\n%s", cut, whole)
 		}
 		checkSane(t, fuzzTalk(question, answer, 7, true))
+	})
+}
+
+// FuzzTLS reads anything behind the beginnings of two hellos, in a tunnel or
+// without, and the same whichever way it is cut.
+func FuzzTLS(f *testing.F) {
+	const begins = "\x16\x03\x01"
+	for _, version := range []uint16{stdtls.VersionTLS12, stdtls.VersionTLS13} {
+		var sides [2]string
+		for _, s := range secured(f, only(version)) {
+			if s.Server {
+				sides[answers] += string(s.Data)
+			} else {
+				sides[asks] += string(s.Data)
+			}
+		}
+		f.Add(sides[asks][len(begins):], sides[answers], version == stdtls.VersionTLS12)
+	}
+	f.Fuzz(func(t *testing.T, client, server string, tunnel bool) {
+		if len(client)+len(server) > 20_000 {
+			return
+		}
+		said := func(size int) *talk {
+			k := newTalk(size)
+			if tunnel {
+				k.ask("CONNECT a:443 HTTP/1.1\r\n\r\n").answer("HTTP/1.1 200\r\n\r\n")
+			}
+			return k.ask(begins + client).answer(server).close()
+		}
+		whole := checkSane(t, said(0))
+		_, is, _ := tls.Hello([]byte(begins + client)) // else it is looked for in each segment
+		for _, size := range []int{1, 5} {
+			if cut := checkSane(t, said(size)); is && cut != whole {
+				t.Fatalf("in segments of %d bytes: got\n%swant\n%s", size, cut, whole)
+			}
+		}
+		checkSane(t, fuzzTalk(client, server, 3, true))
 	})
 }

@@ -44,6 +44,38 @@ func TestMemoryOfOpenConnections(t *testing.T) {
 	runtime.KeepAlive(tr)
 }
 
+// 100,000 open TLS connections whose handshake is over, as captures hold them
+// until they end.
+func TestMemoryOfTLS(t *testing.T) {
+	need.Time(t)
+	const conns, perConn = 100_000, 1_300
+	before := heap()
+	tr := New(Config{})
+	k := newTalk(0).hear(secured(t, nil))
+	for i := range conns {
+		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 16), byte(i >> 8)}), uint16(40000+i&0xff))
+		for n := range k.packets {
+			p := k.packets[n]
+			if p.Src.Port() == 8080 {
+				p.Dst = from
+			} else {
+				p.Src = from
+			}
+			tr.Packet(&p)
+		}
+	}
+	tr.Roll(start, false, &record.Batch{})
+	if tr.pending != conns || tr.held != 0 {
+		t.Fatalf("got %d connections, %d bytes of hellos, want %d and none", tr.pending, tr.held, conns)
+	}
+	got := heap() - before
+	t.Logf("%d bytes for each of %d connections", got/conns, conns)
+	if got > conns*perConn {
+		t.Errorf("got %d bytes for each of %d connections, want at most %d", got/conns, conns, perConn)
+	}
+	runtime.KeepAlive(tr)
+}
+
 func heap() int {
 	var m runtime.MemStats
 	runtime.GC()

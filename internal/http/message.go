@@ -20,6 +20,7 @@ const (
 	passingChunks              // chunks of which not all was copied
 	untilClose                 // a response that ends with the connection
 	inTunnel                   // no HTTP any more
+	inTLS                      // nor anything that can be read
 	inH2
 	seeking // something is missing: the next message is looked for
 )
@@ -35,6 +36,7 @@ type half struct {
 	skip     bool // the rest of the chunk's line is no size
 	blank    bool // the line of the trailers is, so far
 	missed   bool // a message may have been, before the next one
+	dug      bool // what the tunnel begins with was looked at
 }
 
 // head reads the head of the next message, and returns what is behind it.
@@ -60,6 +62,9 @@ func (c *conn) head(side int, b []byte, at time.Time) []byte {
 		return nil
 	}
 	if likeHead(h.buf, side == asks) == unlike {
+		if c.mayBeTLS(side) && c.hello(side, at) {
+			return nil
+		}
 		if side == asks || c.decided || !likeSettings(h.buf) {
 			c.stray(side)
 		}

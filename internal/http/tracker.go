@@ -1,6 +1,9 @@
 // Package http reads HTTP conversations from TCP streams: HTTP/1.x on any port,
 // recognized by its first bytes, and HTTP/2 from its preface or an upgrade,
-// with gRPC. Each request becomes one [record.Request] with its response.
+// with gRPC. Each request becomes one [record.Request] with its response. So does
+// each connection of TLS, whose requests it cannot read: by its handshake, from
+// the first byte, in the tunnel of a proxy, or behind the words that other
+// protocols change to TLS with.
 //
 // It watches others talk and may miss bytes, so it is as lenient as browsers
 // are, and says what it could not follow. Bodies are counted and not kept; of
@@ -34,17 +37,21 @@ const idle = 10 * time.Minute
 
 // Config says what is kept. The zero value keeps no secrets.
 type Config struct {
-	Secrets bool          // queries are kept
-	Limits  stream.Limits // of TCP
+	Secrets bool // queries are kept
+	// Early tells TLS connections when their handshake is over: for whoever waits
+	// for names. Else they are told when they end, with all their bytes.
+	Early  bool
+	Limits stream.Limits // of TCP
 }
 
 // Tracker turns packets into requests. It is for one goroutine.
 type Tracker struct {
 	secrets bool
+	early   bool
 	streams *stream.Assembler
 	done    []record.Request
-	held    int    // bytes in conn.half.buf
-	pending int    // exchanges in all queues
+	held    int    // bytes in conn.half.buf and of hellos
+	pending int    // exchanges in all queues, TLS connections that are not told
 	oneIn   uint32 // the present packet stands for so many
 	lost    [causes]uint64
 
@@ -58,7 +65,7 @@ type Tracker struct {
 
 // New returns a tracker that has seen nothing.
 func New(cfg Config) *Tracker {
-	t := &Tracker{secrets: cfg.Secrets}
+	t := &Tracker{secrets: cfg.Secrets, early: cfg.Early}
 	if cfg.Limits.Idle <= 0 {
 		cfg.Limits.Idle = idle
 	}
@@ -109,6 +116,8 @@ const (
 	midwayH2
 	brokenH2
 	cutH2
+	midwayTLS
+	longHello
 	causes
 )
 
@@ -125,6 +134,8 @@ func (t *Tracker) takeLost() []record.Lost {
 		midwayH2:       {"HTTP/2 connections joined midway", "their requests are not told: the heads refer to what was said before"},
 		brokenH2:       {"HTTP/2 connections with frames that cannot be read", "their further requests are missing"},
 		cutH2:          {"HTTP/2 connections with missing bytes", "their further requests are missing"},
+		midwayTLS:      {"TLS connections joined midway", "they are in no row: their names were said before"},
+		longHello:      {"TLS hellos with a name over 255 bytes or over 16 protocols", "the rest of these is missing"},
 	}
 	var lost []record.Lost
 	for c, n := range t.lost {

@@ -48,6 +48,45 @@ func showRequests(t *testing.T, o Options, batches ...*record.Batch) string {
 	return out + "-- notes\n" + notes
 }
 
+// tlsBatch is a second of connections that cannot be read, and a request to the
+// same host.
+func tlsBatch() *record.Batch {
+	browser := owner("firefox", 90)
+	b := &record.Batch{Start: at(0), End: at(1)}
+	for i, q := range []record.Request{
+		{HostName: "shop.example.com", TLSVersion: "1.3", ALPN: []string{"h2", "http/1.1"}},
+		{HostName: "shop.example.com", TLSVersion: "1.2", ALPN: []string{"http/1.1"}},
+		{HostName: "old.example.com", TLSVersion: "1.2", Error: "certificate_expired by client"},
+		{HostName: "front.example.net", TLSVersion: "1.3", ECH: true, ALPN: []string{"h2"}},
+		{Error: record.Unanswered},
+	} {
+		r := request(float64(i)/10, "", "", 0, time.Duration(20+i)*time.Millisecond, browser)
+		r.Protocol, r.TLS, r.HostName, r.TLSVersion, r.ALPN, r.ECH, r.Error = record.TLS, true, q.HostName, q.TLSVersion, q.ALPN, q.ECH, q.Error
+		if r.RequestBytes, r.ResponseBytes = 2100, 48_000; q.Error == record.Unanswered {
+			r.ResponseBytes, r.LatencyMicros = 0, 0
+		}
+		b.Requests = append(b.Requests, r)
+	}
+	b.Requests = append(b.Requests, request(0.6, "GET", "/users/42", 200, 12*time.Millisecond, browser))
+	return b
+}
+
+func TestRequestTablesOfTLS(t *testing.T) {
+	for name, o := range map[string]Options{
+		"requests-tls-path":     {Once: true, Width: 120, Unicode: true},
+		"requests-tls-host":     {By: byHost, Once: true, Width: 120, Unicode: true},
+		"requests-tls-status":   {By: byStatus, Once: true, Width: 120},
+		"requests-tls-each":     {Each: true, Unicode: true},
+		"requests-tls-each-80":  {Each: true, Width: 80, Unicode: true},
+		"requests-tls-json":     {Format: JSON, Once: true},
+		"requests-tls-csv-each": {Format: CSV, Each: true},
+	} {
+		got := showRequests(t, o, tlsBatch())
+		golden(t, name, got)
+		checkWidth(t, name, strings.Split(got, "-- notes")[0], o.Width)
+	}
+}
+
 func TestRequestTables(t *testing.T) {
 	for name, o := range map[string]Options{
 		"requests-path-80":   {Width: 80, Unicode: true},
@@ -77,6 +116,9 @@ func TestHostileRequests(t *testing.T) {
 	noStatus := hostile
 	noStatus.Status = 0
 	b := &record.Batch{Start: at(0), End: at(1), Requests: []record.Request{hostile, noStatus}}
+	hostileTLS := noStatus
+	hostileTLS.Protocol, hostileTLS.TLSVersion, hostileTLS.ALPN = record.TLS, evil, []string{evil}
+	b.Requests = append(b.Requests, hostileTLS)
 	for _, by := range RequestGroups() {
 		for _, o := range []Options{{By: by}, {By: by, Format: JSON}, {By: by, Format: CSV}, {Each: true}, {Each: true, Format: CSV}} {
 			if got := showRequests(t, o, b); strings.ContainsAny(got, "\x1b\x07\r\u202e") {
@@ -96,6 +138,9 @@ func TestRequestSumsAddUp(t *testing.T) {
 		for i := range 50 {
 			q := request(0, "GET", fmt.Sprintf("/p%c%c", 'a'+n, 'a'+i%26), uint16(200+i*10), time.Duration(1+i)*time.Millisecond, record.Owner{})
 			q.RequestBytes, q.OneIn = uint64(i), uint32(i%3)
+			if i%7 == 0 {
+				q.Protocol = record.TLS
+			}
 			b.Requests = append(b.Requests, q)
 			want.count(&q)
 		}
@@ -109,7 +154,7 @@ func TestRequestSumsAddUp(t *testing.T) {
 		t.Errorf("got %d rows, want at most 10 and the other", len(m.rows))
 	}
 	sums := func(t *requestTally) string {
-		return fmt.Sprint(t.requests, t.errors, t.up, t.down, t.latencies.at(0.5), t.latencies.at(0.95), t.latencies.at(0.99))
+		return fmt.Sprint(t.requests, t.errors, t.tls, t.up, t.down, t.latencies.at(0.5), t.latencies.at(0.95), t.latencies.at(0.99))
 	}
 	if sums(&got) != sums(&want) || sums(&m.total) != sums(&want) {
 		t.Errorf("got %s, in all %s, want %s", sums(&got), sums(&m.total), sums(&want))

@@ -45,7 +45,10 @@ func requestLine(q *record.Request, o *Options) string {
 		status = strconv.Itoa(int(q.Status))
 	}
 	what := "(request not seen)"
-	if q.Method != "" {
+	switch {
+	case q.Protocol == record.TLS:
+		what = tlsName(q.HostName)
+	case q.Method != "":
 		what = q.Method + " " + q.HostName + q.Path
 	}
 	if q.QueryString != "" {
@@ -68,8 +71,28 @@ func requestLine(q *record.Request, o *Options) string {
 	if q.OneIn > 1 {
 		add(fmt.Sprintf("one of %d", q.OneIn))
 	}
-	add(g.clean(cmp.Or(q.Protocol, "http")) + " " + g.clean(endpoint(q.SrcAddr, q.SrcPort)) + " " + g.to + " " + g.clean(endpoint(q.DstAddr, q.DstPort)))
+	add(g.clean(spoken(q)) + " " + g.clean(endpoint(q.SrcAddr, q.SrcPort)) + " " + g.to + " " + g.clean(endpoint(q.DstAddr, q.DstPort)))
 	add(ownerName(&q.Owner, &g))
 	add(g.clean(containerName(&q.Owner)))
 	return g.cut(q.Start.UTC().Format("15:04:05.000000")+" "+strings.Join(parts, g.dot), o.Width)
+}
+
+// tlsName is what a TLS connection is shown as where requests have method, host
+// and path.
+func tlsName(host string) string { return "TLS " + cmp.Or(host, "(no name)") }
+
+// spoken is the protocol of a request, of TLS with its version and what is
+// inside, as far as that is known: "tls 1.3 (h2 or http/1.1) with ECH".
+func spoken(q *record.Request) string {
+	s := cmp.Or(q.Protocol, "http")
+	if q.TLSVersion != "" {
+		s += " " + q.TLSVersion
+	}
+	if len(q.ALPN) > 0 {
+		s += " (" + strings.Join(q.ALPN, " or ") + ")"
+	}
+	if q.ECH {
+		s += " with ECH"
+	}
+	return s
 }

@@ -41,6 +41,7 @@ type RequestSums struct {
 
 // requestKey is the key of a row in any grouping; what does not apply is zero.
 type requestKey struct {
+	tls                bool // a TLS connection that cannot be read
 	method, host, path string
 	status             uint16
 	err                string
@@ -52,7 +53,8 @@ type requestKey struct {
 // requestTally is what a row adds up.
 type requestTally struct {
 	requests, errors uint64
-	up, down         uint64 // bytes of bodies
+	tls              uint64 // of requests, how many are TLS connections that cannot be read
+	up, down         uint64 // bytes of bodies, and of such connections
 	latencies        latencies
 }
 
@@ -114,7 +116,7 @@ func (m *RequestSums) keyOf(q *record.Request) requestKey {
 		return requestKey{host: q.HostName}
 	case byStatus:
 		if q.Status == 0 {
-			return requestKey{err: q.Error}
+			return requestKey{tls: q.Protocol == record.TLS, err: q.Error}
 		}
 		return requestKey{status: q.Status}
 	case byProcess:
@@ -125,7 +127,7 @@ func (m *RequestSums) keyOf(q *record.Request) requestKey {
 		}
 		return requestKey{peer: q.DstAddr}
 	}
-	return requestKey{method: q.Method, host: q.HostName, path: http.Template(q.Path)}
+	return requestKey{tls: q.Protocol == record.TLS, method: q.Method, host: q.HostName, path: http.Template(q.Path)}
 }
 
 func (r *requestRow) tick(epoch uint64) {
@@ -140,6 +142,9 @@ func (t *requestTally) count(q *record.Request) uint64 {
 	t.requests += n
 	if failed(q) {
 		t.errors += n
+	}
+	if q.Protocol == record.TLS {
+		t.tls += n
 	}
 	t.up += n * q.RequestBytes
 	t.down += n * q.ResponseBytes
@@ -157,6 +162,7 @@ func failed(q *record.Request) bool {
 func (t *requestTally) add(o *requestTally) {
 	t.requests += o.requests
 	t.errors += o.errors
+	t.tls += o.tls
 	t.up += o.up
 	t.down += o.down
 	t.latencies.merge(&o.latencies)
@@ -222,6 +228,8 @@ func (m *RequestSums) name(r *requestRow) string {
 		return cmp.Or(k.host, "(no host)")
 	case m.by == byStatus && k.status != 0:
 		return strconv.Itoa(int(k.status))
+	case m.by == byStatus && k.tls:
+		return "TLS " + cmp.Or(k.err, "(status encrypted)")
 	case m.by == byStatus:
 		return cmp.Or(k.err, "(no status)")
 	case m.by == byProcess:
@@ -230,6 +238,8 @@ func (m *RequestSums) name(r *requestRow) string {
 		return k.peer.String()
 	case m.by == byPeer:
 		return "(no address)"
+	case k.tls:
+		return tlsName(k.host)
 	case k.method == "":
 		return "(request not seen)"
 	}
@@ -241,8 +251,12 @@ func (m *RequestSums) records() []record.RequestSum {
 	var out []record.RequestSum
 	for _, r := range m.all(true) {
 		k, s := &r.key, &r.sum
+		protocol := ""
+		if k.tls {
+			protocol = record.TLS
+		}
 		out = append(out, record.RequestSum{
-			Time: m.end, Start: m.start, Host: m.host, Method: k.method, HostName: k.host, Path: k.path, Status: k.status, Error: k.err,
+			Time: m.end, Start: m.start, Host: m.host, Protocol: protocol, Method: k.method, HostName: k.host, Path: k.path, Status: k.status, Error: k.err,
 			Peer: k.peer, PID: k.pid, Comm: k.comm, ContainerName: k.container,
 			Requests: s.requests, Errors: s.errors, RequestBytes: s.up, ResponseBytes: s.down,
 			P50Micros: s.latencies.at(0.5), P95Micros: s.latencies.at(0.95), P99Micros: s.latencies.at(0.99), Other: r.isOther,

@@ -82,6 +82,9 @@ func (m *RequestSums) footer(o *Options, g *signs) []string {
 		fmt.Sprintf("all: %s, %s, %s", plural(t.requests, "request"), perSecond(now, m.span(o.Once)), plural(t.errors, "error")),
 		fmt.Sprintf("%s up, %s down", size(t.up), size(t.down)),
 	}
+	if t.tls > 0 {
+		parts = append(parts, fmt.Sprintf("%d of them TLS, which cannot be read", t.tls))
+	}
 	if t.latencies.at(0.5) > 0 {
 		parts = append(parts, fmt.Sprintf("half answered within %s, 99 %% within %s", took(t.latencies.at(0.5)), took(t.latencies.at(0.99))))
 	}

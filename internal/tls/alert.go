@@ -1,0 +1,30 @@
+package tls
+
+import "strconv"
+
+// The levels and one of the kinds of alerts.
+const (
+	warning  = 1
+	fatal    = 2
+	alertLen = 2 // level and kind
+)
+
+// alertName names an alert as RFC 8446, section 6, does, and those that are no
+// longer sent as the RFCs that had them; its number if it has no name there.
+func alertName(kind uint8) string {
+	names := map[uint8]string{
+		0: "close_notify", 10: "unexpected_message", 20: "bad_record_mac", 21: "decryption_failed", 22: "record_overflow",
+		30: "decompression_failure", 40: "handshake_failure", 41: "no_certificate", 42: "bad_certificate",
+		43: "unsupported_certificate", 44: "certificate_revoked", 45: "certificate_expired", 46: "certificate_unknown",
+		47: "illegal_parameter", 48: "unknown_ca", 49: "access_denied", 50: "decode_error", 51: "decrypt_error",
+		60: "export_restriction", 70: "protocol_version", 71: "insufficient_security", 80: "internal_error",
+		86: "inappropriate_fallback", 90: "user_canceled", 100: "no_renegotiation", 109: "missing_extension",
+		110: "unsupported_extension", 111: "certificate_unobtainable", 112: "unrecognized_name",
+		113: "bad_certificate_status_response", 114: "bad_certificate_hash_value", 115: "unknown_psk_identity",
+		116: "certificate_required", 120: "no_application_protocol", 121: "ech_required",
+	}
+	if name, ok := names[kind]; ok {
+		return name
+	}
+	return "alert_" + strconv.Itoa(int(kind))
+}
