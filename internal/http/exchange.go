@@ -119,7 +119,7 @@ func (t *Tracker) emit(c *conn, e *exchange) {
 		Protocol: e.protocol, Start: e.start, Method: e.method, HostName: e.host, Path: e.path, QueryString: e.query,
 		Status: e.status, RequestBytes: e.up, ResponseBytes: e.down, Error: e.err,
 	}
-	r.Time, r.Proto = e.last, "tcp"
+	r.Time, r.Proto, r.IfName = e.last, "tcp", c.conn.Interface
 	r.SrcAddr, r.SrcPort, r.DstAddr, r.DstPort = client.Addr(), client.Port(), server.Addr(), server.Port()
 	switch {
 	case !e.asked:

@@ -125,7 +125,7 @@ func (a *Assembler) newConn(k key, swapped bool, p *packet.Packet) *conn {
 		return nil
 	}
 	c := &conn{key: k, clientIsB: swapped, Conn: Conn{
-		Client: p.Src, Server: p.Dst, Start: p.Time, Midway: !hasSYN, VLAN: slices.Clone(p.VLAN),
+		Client: p.Src, Server: p.Dst, Start: p.Time, Midway: !hasSYN, VLAN: slices.Clone(p.VLAN), Interface: p.Interface,
 	}}
 	if hasSYN && p.Flags&packet.ACK != 0 || !hasSYN && p.Src.Port() < p.Dst.Port() {
 		c.Client, c.Server, c.clientIsB = c.Server, c.Client, !swapped

@@ -43,6 +43,8 @@ type Conn struct {
 	// the one with the higher port, else the one that spoke first.
 	Midway bool
 	VLAN   []uint16 // tags of the first packet, the outermost first
+	// Interface is where the first packet was captured, if that is known.
+	Interface string
 }
 
 // Reader is what a protocol does with one connection. All calls come from
