@@ -14,10 +14,24 @@ import (
 	"github.com/netfate/netfate/internal/capture"
 )
 
+// packets is what commands share that read packets, not counts of them.
+type packets struct {
+	in        *bufio.Reader // what -r names
+	close     func() error
+	isCapture bool
+	filter    *capture.Filter
+}
+
 // captureFlags is flags for a command that reads captures and nothing else.
 func (w *watch) captureFlags(cmd *cobra.Command) {
 	w.flags(cmd)
 	cmd.Flags().Lookup("read").Usage = "capture to read, pcap or pcapng; - for standard input; needs no privileges"
+}
+
+// captureOrRecordingFlags is flags for a command that reads either.
+func (w *watch) captureOrRecordingFlags(cmd *cobra.Command) {
+	w.flags(cmd)
+	cmd.Flags().Lookup("read").Usage = "capture (pcap, pcapng) or recording to read instead of this host; - for standard input"
 }
 
 // needCapture refuses to go on without a capture.
@@ -28,33 +42,63 @@ func (w *watch) needCapture(cmd *cobra.Command) error {
 	return nil
 }
 
-// capture feeds the outputs with what decoders make of the capture.
-func (w *watch) capture(ctx context.Context, outputs []agent.Output, decoders ...capture.Decoder) (err error) {
-	var in io.ReadCloser = os.Stdin
-	if w.read != "-" {
-		if in, err = os.Open(w.read); err != nil {
+// preparePackets is prepare for a command that reads captures: it opens what -r
+// names, and of a capture the expression selects packets.
+func (w *watch) preparePackets(ctx context.Context, args []string) error {
+	if w.read != "" {
+		if err := w.open(); err != nil {
 			return err
 		}
 	}
-	defer func() { err = errors.Join(err, in.Close()) }()
-	return w.decode(ctx, in, outputs, decoders...)
+	if !w.isCapture && (w.cfg.Flows || len(args) == 0 || w.read != "") {
+		return w.prepare(ctx, args)
+	}
+	if !w.isCapture {
+		return usagef("filter %q looks into packets: give it with -r FILE, a capture", expression(args))
+	}
+	if err := w.prepare(ctx, nil); err != nil {
+		return err
+	}
+	return w.selectPackets(ctx, expression(args))
+}
+
+// selectPackets has the expression select what decoders are given.
+func (w *watch) selectPackets(ctx context.Context, expr string) (err error) {
+	if expr != "" {
+		w.filter, err = capture.NewFilter(ctx, expr)
+	}
+	return refusal(expr, err)
+}
+
+// open opens what -r names and looks whether it is a capture.
+func (w *watch) open() error {
+	file := os.Stdin
+	if w.read != "-" {
+		var err error
+		if file, err = os.Open(w.read); err != nil {
+			return err
+		}
+	}
+	w.in, w.close = bufio.NewReader(file), file.Close
+	head, _ := w.in.Peek(12) // too short a file is for either to complain about
+	w.isCapture = capture.Is(head)
+	return nil
+}
+
+// capture feeds the outputs with what decoders make of the capture.
+func (w *watch) capture(ctx context.Context, outputs []agent.Output, decoders ...capture.Decoder) (err error) {
+	defer func() { err = errors.Join(err, w.close()) }()
+	return w.decode(ctx, w.in, outputs, decoders...)
 }
 
 // captureOrRecording is capture, or reads what was decoded already, by what the
 // file is.
 func (w *watch) captureOrRecording(ctx context.Context, outputs []agent.Output, decoders ...capture.Decoder) (err error) {
-	var in io.ReadCloser = os.Stdin
-	if w.read != "-" {
-		if in, err = os.Open(w.read); err != nil {
-			return err
-		}
+	if w.isCapture {
+		return w.capture(ctx, outputs, decoders...)
 	}
-	defer func() { err = errors.Join(err, in.Close()) }()
-	buffered := bufio.NewReader(in)
-	if head, _ := buffered.Peek(4); capture.Is(head) { // too short a file is for either to complain about
-		return w.decode(ctx, buffered, outputs, decoders...)
-	}
-	return w.replayFrom(ctx, buffered, outputs)
+	defer func() { err = errors.Join(err, w.close()) }()
+	return w.replayFrom(ctx, w.in, outputs)
 }
 
 func (w *watch) decode(ctx context.Context, in io.Reader, outputs []agent.Output, decoders ...capture.Decoder) error {
@@ -62,6 +106,7 @@ func (w *watch) decode(ctx context.Context, in io.Reader, outputs []agent.Output
 	if err != nil {
 		return fmt.Errorf("read %s: %w", w.read, err)
 	}
+	s.Select(w.filter)
 	if err := agent.Replay(ctx, s, w.cfg.Select, outputs); err != nil {
 		return err
 	}

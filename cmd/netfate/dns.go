@@ -39,10 +39,9 @@ be read to its end as malformed, or as cut if not all of it was seen.`,
   netfate dns -r night.pcap --each              one line a question
   netfate dns -r night.pcap --each -o json | jq 'select(.rcode == "SERVFAIL")'
   sudo tcpdump -i any -w - port 53 | netfate dns -r - --each`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			w.cfg.Queries = true
-			if err := w.prepare(cmd.Context(), nil); err != nil {
+			if err := w.preparePackets(cmd.Context(), args); err != nil {
 				return err
 			}
 			o := w.options()
@@ -61,7 +60,6 @@ be read to its end as malformed, or as cut if not all of it was seen.`,
 	f := cmd.Flags()
 	f.StringVar(&by, "by", "name", "group by "+strings.Join(table.QueryGroups(), ", "))
 	f.BoolVarP(&each, "each", "e", false, "one row a query")
-	w.flags(cmd)
-	cmd.Flags().Lookup("read").Usage = "capture (pcap, pcapng) or recording to read instead of this host; - for standard input"
+	w.captureOrRecordingFlags(cmd)
 	return cmd
 }

@@ -44,12 +44,11 @@ are looked into and fragments put together.`,
   netfate http -r night.pcap --each              one line a request
   netfate http -r night.pcap --each -o json | jq 'select(.status >= 500)'
   sudo tcpdump -i any -w - port 80 | netfate http -r - --each`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := w.needCapture(cmd); err != nil {
 				return err
 			}
-			if err := w.prepare(cmd.Context(), nil); err != nil {
+			if err := w.preparePackets(cmd.Context(), args); err != nil {
 				return err
 			}
 			o := w.options()

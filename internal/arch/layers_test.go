@@ -59,6 +59,7 @@ func house() []place {
 		// Conversations in packets: streams in order, and what they say.
 		{dir: "internal/stream", level: shared, pure: true},
 
+		{dir: "internal/flows", level: gear, pure: true},
 		{dir: "internal/dns", level: gear, pure: true},
 		{dir: "internal/http", level: gear, pure: true},
 		// How sensors attach and how they read counts: they are brothers, so

@@ -40,12 +40,22 @@ type Decoder interface {
 	Roll(now time.Time, end bool, b *record.Batch)
 }
 
+// Counter is a Decoder that wants to know of every frame.
+type Counter interface {
+	Decoder
+	// Rest takes in a frame in which no packet can be read, or not yet: p tells as
+	// much as can be told, and is good until it returns.
+	Rest(p *packet.Packet)
+}
+
 // Source gives what decoders make of a capture, in batches. It is for one
 // goroutine. It holds one frame, what packet.Parser holds, and a batch.
 type Source struct {
 	frames   frames
+	filter   *Filter
 	parser   *packet.Parser
 	decoders []Decoder
+	counters []Counter // those of the decoders that are
 
 	packet     packet.Packet
 	start, end time.Time // of the batch in the making
@@ -67,8 +77,22 @@ func Open(r io.Reader, decoders ...Decoder) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open capture: %w", err)
 	}
-	return &Source{frames: f, parser: packet.NewParser(), decoders: decoders, most: maxBatchPackets}, nil
+	return newSource(f, decoders), nil
 }
+
+func newSource(f frames, decoders []Decoder) *Source {
+	s := &Source{frames: f, parser: packet.NewParser(), decoders: decoders, most: maxBatchPackets}
+	for _, d := range decoders {
+		if c, ok := d.(Counter); ok {
+			s.counters = append(s.counters, c)
+		}
+	}
+	return s
+}
+
+// Select leaves out the frames that f does not select; nil selects all. Call it
+// before Next.
+func (s *Source) Select(f *Filter) { s.filter = f }
 
 // Next returns the batch of the next second in which there are packets, which
 // the caller owns, or io.EOF. A batch begins where the one before ended, so that
@@ -90,7 +114,9 @@ func (s *Source) Next() (*record.Batch, error) {
 			}
 			s.begin(s.ahead.at)
 		}
-		s.decode()
+		if err := s.decode(); err != nil {
+			return s.finish(err)
+		}
 	}
 	s.end = s.last
 	return s.roll(false), nil
@@ -131,24 +157,32 @@ func (s *Source) read() error {
 	return nil
 }
 
-// decode gives the frame that is ahead to the decoders.
-func (s *Source) decode() {
+// decode gives the frame that is ahead to the decoders, if it is selected.
+func (s *Source) decode() error {
 	f := s.ahead
 	s.isAhead = false
 	if f.at.After(s.start) {
 		s.last = f.at
 	}
+	if ok, err := s.filter.matches(&f); !ok {
+		return err
+	}
 	if !packet.Reads(f.link) {
 		s.unread++
 		s.link = f.link
-		return
 	}
-	if !s.parser.Parse(f.link, f.at, f.bytes, f.length, &s.packet) {
-		return
+	ok := s.parser.Parse(f.link, f.at, f.bytes, f.length, &s.packet)
+	s.packet.Interface = f.iface
+	if !ok {
+		for _, c := range s.counters {
+			c.Rest(&s.packet)
+		}
+		return nil
 	}
 	for _, d := range s.decoders {
 		d.Packet(&s.packet)
 	}
+	return nil
 }
 
 // roll ends the batch.
@@ -160,7 +194,7 @@ func (s *Source) roll(last bool) *record.Batch {
 	b.Lost = append(b.Lost, s.parser.Lost()...)
 	if s.unread > 0 {
 		b.Lost = append(b.Lost, record.Lost{Place: "capture", Reason: fmt.Sprintf("link type %d", s.link), Count: s.unread,
-			Effect: "frames of a kind that netfate cannot read are left out"})
+			Effect: "frames of a kind that netfate cannot read: what they carry is not known"})
 		s.unread = 0
 	}
 	if n := s.frames.dropped(); n > 0 {

@@ -102,7 +102,11 @@ type texts struct {
 }
 
 func (d *texts) Packet(p *packet.Packet) {
-	d.got = append(d.got, p.Time.Sub(begin).String()+" "+string(p.Payload))
+	line := p.Time.Sub(begin).String() + " " + string(p.Payload)
+	if p.Interface != "" {
+		line += " at " + p.Interface
+	}
+	d.got = append(d.got, line)
 }
 
 func (d *texts) Roll(now time.Time, end bool, b *record.Batch) {
@@ -174,7 +178,7 @@ func TestBatches(t *testing.T) {
 	}
 	got, _ := read(t, pcapngOf(t, packets()...))
 	if diff := cmp.Diff([]string{
-		"0s to 1s, 0s a, 1.234567ms b; lost capture link type 105", "1s to 2s, 1s d, 900ms late", "2s to 10s; lost capture link type 105; lost capture dropped",
+		"0s to 1s, 0s a at eth0, 1.234567ms b at tun0; lost capture link type 105", "1s to 2s, 1s d at eth0, 900ms late at tun0", "2s to 10s; lost capture link type 105; lost capture dropped",
 	}, got); diff != "" {
 		t.Errorf("pcapng (-want +got):\n%s", diff)
 	}
