@@ -19,7 +19,11 @@ type packets struct {
 	in        *bufio.Reader // what -r names
 	close     func() error
 	isCapture bool
-	filter    *capture.Filter
+
+	reads       bool // -i reads an interface
+	promiscuous bool
+
+	filter *capture.Filter // of frames
 }
 
 // captureFlags is flags for a command that reads captures and nothing else.
@@ -34,27 +38,31 @@ func (w *watch) captureOrRecordingFlags(cmd *cobra.Command) {
 	cmd.Flags().Lookup("read").Usage = "capture (pcap, pcapng) or recording to read instead of this host; - for standard input"
 }
 
-// needCapture refuses to go on without a capture.
-func (w *watch) needCapture(cmd *cobra.Command) error {
-	if w.read == "" {
-		return usagef("%s reads captures only so far: give it one with -r FILE, or - for standard input", cmd.CommandPath())
+// needPackets refuses to go on without a capture or an interface.
+func (w *watch) needPackets(cmd *cobra.Command) error {
+	if w.read == "" && w.iface == "" {
+		return usagef("%s reads packets only so far: give it a capture with -r FILE, - for standard input, or an interface with -i", cmd.CommandPath())
 	}
 	return nil
 }
 
-// preparePackets is prepare for a command that reads captures: it opens what -r
-// names, and of a capture the expression selects packets.
+// preparePackets is prepare for a command that reads packets: it opens what -r
+// names; of a capture or an interface the expression selects frames.
 func (w *watch) preparePackets(ctx context.Context, args []string) error {
-	if w.read != "" {
+	switch {
+	case w.promiscuous && !w.onWire():
+		return usagef("--promisc is for an interface that is read: give one with -i, without -r")
+	case w.onWire():
+		return w.prepareWire(ctx, args)
+	case w.read == "" && w.reads && len(args) > 0:
+		return usagef("filter %q looks into packets: give it with -r FILE, a capture, or with -i, an interface", expression(args))
+	case w.read != "":
 		if err := w.open(); err != nil {
 			return err
 		}
 	}
-	if !w.isCapture && (w.cfg.Flows || len(args) == 0 || w.read != "") {
-		return w.prepare(ctx, args)
-	}
 	if !w.isCapture {
-		return usagef("filter %q looks into packets: give it with -r FILE, a capture", expression(args))
+		return w.prepare(ctx, args)
 	}
 	if err := w.prepare(ctx, nil); err != nil {
 		return err

@@ -17,7 +17,7 @@ func newHTTP() *cobra.Command {
 	var by string
 	var each, secrets bool
 	cmd := &cobra.Command{
-		Use:   "http -r FILE",
+		Use:   "http {-r FILE | -i IFACE} [FILTER]",
 		Short: "What was asked of web servers: status, errors, latency, bytes",
 		Long: `Http pairs requests with their responses: HTTP/1.x on any port, recognized by its
 first bytes, HTTP/2 and gRPC without TLS from the beginning of a connection, and
@@ -37,28 +37,36 @@ those of the bodies as transferred.
 Queries are left out unless --show-secrets; names and passwords in URLs and the
 field Authorization always are.
 
-FILE is a capture, pcap or pcapng; tunnels (VXLAN, Geneve, GRE, IP in IP, ERSPAN)
-are looked into and fragments put together.`,
+FILE is a capture, pcap or pcapng. With -i it reads the packets of an interface
+whole, also what is only forwarded: a router's, a bridge's, a mirror port's. Tunnels
+(VXLAN, Geneve, GRE, IP in IP, ERSPAN) are looked into and fragments put together.
+
+FILTER is a pcap-filter expression as tcpdump takes it.`,
 		Example: `  netfate http -r night.pcap                     by path: rate, errors, latency percentiles
   netfate http -r night.pcap --by peer           which server is slow
+  sudo netfate http -i br0 --by host             what the machines on a bridge are asked
   netfate http -r night.pcap --each              one line a request
   netfate http -r night.pcap --each -o json | jq 'select(.status >= 500)'
   sudo tcpdump -i any -w - port 80 | netfate http -r - --each`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := w.needCapture(cmd); err != nil {
+			if err := w.needPackets(cmd); err != nil {
 				return err
 			}
 			if err := w.preparePackets(cmd.Context(), args); err != nil {
 				return err
 			}
 			o := w.options()
-			o.By, o.Each, o.Once = by, each, true
+			o.By, o.Each, o.Once = by, each, w.read != ""
 			view, err := table.NewRequests(os.Stdout, os.Stderr, o)
 			if err != nil {
 				return usageError{err}
 			}
 			outputs := []agent.Output{{Name: "the table", Sink: view}}
-			return w.capture(cmd.Context(), outputs, http.New(http.Config{Secrets: secrets}))
+			decoder := http.New(http.Config{Secrets: secrets})
+			if w.onWire() {
+				return w.listen(cmd.Context(), "HTTP", outputs, decoder)
+			}
+			return w.capture(cmd.Context(), outputs, decoder)
 		},
 	}
 	f := cmd.Flags()
@@ -66,5 +74,6 @@ are looked into and fragments put together.`,
 	f.BoolVarP(&each, "each", "e", false, "one row a request")
 	f.BoolVar(&secrets, "show-secrets", false, "show queries, which may hold passwords and tokens (with --each)")
 	w.captureFlags(cmd)
+	w.wireFlags(cmd)
 	return cmd
 }

@@ -60,6 +60,7 @@ func house() []place {
 		{dir: "internal/stream", level: shared, pure: true},
 
 		{dir: "internal/flows", level: gear, pure: true},
+		{dir: "internal/wire", level: gear},
 		{dir: "internal/dns", level: gear, pure: true},
 		{dir: "internal/http", level: gear, pure: true},
 		// How sensors attach and how they read counts: they are brothers, so

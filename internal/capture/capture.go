@@ -1,6 +1,6 @@
-// Package capture reads packets from capture files, pcap and pcapng, and hands
-// them to decoders, so that a file is read by the same code as a live host. It is
-// a Source of batches for the agent, as a recording is.
+// Package capture reads packets, from capture files, pcap and pcapng, or from an
+// interface, and hands them to decoders, so that a file is read by the same code
+// as a live host. It is a Source of batches for the agent, as a recording is.
 //
 // It knows no protocol: what to make of the packets is the decoders' matter. The
 // agent and the commands import it.
@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// interval is what one batch covers, in the time of the capture.
+	// interval is what one batch of a file covers, in the time of the capture.
 	interval = time.Second
 	// maxBatchPackets ends a batch before its time, so that memory is bounded in
 	// files whose clock stands.
@@ -58,9 +58,10 @@ type Source struct {
 	counters []Counter // those of the decoders that are
 
 	packet     packet.Packet
-	start, end time.Time // of the batch in the making
-	last       time.Time // of the packets in it, in start and after
-	ahead      frame     // read already, but of a later batch
+	interval   time.Duration // of a batch
+	start, end time.Time     // of the batch in the making
+	last       time.Time     // of the packets in it, in start and after
+	ahead      frame         // read already, but of a later batch
 	isAhead    bool
 	most       int             // packets in a batch: maxBatchPackets; less in tests
 	number     uint64          // of frames read
@@ -81,7 +82,7 @@ func Open(r io.Reader, decoders ...Decoder) (*Source, error) {
 }
 
 func newSource(f frames, decoders []Decoder) *Source {
-	s := &Source{frames: f, parser: packet.NewParser(), decoders: decoders, most: maxBatchPackets}
+	s := &Source{frames: f, parser: packet.NewParser(), decoders: decoders, interval: interval, most: maxBatchPackets}
 	for _, d := range decoders {
 		if c, ok := d.(Counter); ok {
 			s.counters = append(s.counters, c)
@@ -94,8 +95,8 @@ func newSource(f frames, decoders []Decoder) *Source {
 // before Next.
 func (s *Source) Select(f *Filter) { s.filter = f }
 
-// Next returns the batch of the next second in which there are packets, which
-// the caller owns, or io.EOF. A batch begins where the one before ended, so that
+// Next returns the batch of the next second in which there are packets, of an
+// interface of the next interval, which the caller owns, or io.EOF. A batch begins where the one before ended, so that
 // after a silence it is longer. The last brings what is left in the decoders; a
 // capture without packets has no batch. One that is cut off ends with io.EOF as a
 // whole one does, and Note says so. Damage is an error, told once everything
@@ -110,7 +111,7 @@ func (s *Source) Next() (*record.Batch, error) {
 		}
 		if s.outside(s.ahead.at) {
 			if n > 0 {
-				return s.roll(false), nil
+				return s.roll(false)
 			}
 			s.begin(s.ahead.at)
 		}
@@ -119,7 +120,7 @@ func (s *Source) Next() (*record.Batch, error) {
 		}
 	}
 	s.end = s.last
-	return s.roll(false), nil
+	return s.roll(false)
 }
 
 // outside reports whether a packet of that time is of another batch.
@@ -133,11 +134,11 @@ func (s *Source) isBack(at time.Time) bool { return s.start.Sub(at) > maxBack }
 // begin begins the batch that has a packet of that time: where the one before
 // ended, if there was one in this capture.
 func (s *Source) begin(at time.Time) {
-	second := at.Truncate(interval)
+	begin := at.Truncate(s.interval)
 	if s.end.IsZero() || s.isBack(at) {
-		s.start = second
+		s.start = begin
 	}
-	s.end = second.Add(interval)
+	s.end = begin.Add(s.interval)
 }
 
 // read makes sure that a frame is ahead.
@@ -152,7 +153,9 @@ func (s *Source) read() error {
 	if f.at.IsZero() { // pcapng's simple packets have no time
 		f.at = s.start
 	}
-	s.number++
+	if !f.tick {
+		s.number++
+	}
 	s.ahead, s.isAhead = f, true
 	return nil
 }
@@ -163,6 +166,9 @@ func (s *Source) decode() error {
 	s.isAhead = false
 	if f.at.After(s.start) {
 		s.last = f.at
+	}
+	if f.tick {
+		return nil
 	}
 	if ok, err := s.filter.matches(&f); !ok {
 		return err
@@ -186,7 +192,7 @@ func (s *Source) decode() error {
 }
 
 // roll ends the batch.
-func (s *Source) roll(last bool) *record.Batch {
+func (s *Source) roll(last bool) (*record.Batch, error) {
 	b := &record.Batch{Start: s.start, End: s.end}
 	for _, d := range s.decoders {
 		d.Roll(s.end, last, b)
@@ -197,15 +203,15 @@ func (s *Source) roll(last bool) *record.Batch {
 			Effect: "frames of a kind that netfate cannot read: what they carry is not known"})
 		s.unread = 0
 	}
-	if n := s.frames.dropped(); n > 0 {
-		b.Lost = append(b.Lost, record.Lost{Place: "capture", Reason: "dropped", Count: n,
-			Effect: "whoever captured did not keep up: packets are not in the file"})
+	n, effect, err := s.frames.dropped()
+	if n > 0 {
+		b.Lost = append(b.Lost, record.Lost{Place: "capture", Reason: "dropped", Count: n, Effect: effect})
 	}
 	for i := range b.Lost {
 		b.Lost[i].Time = b.End
 	}
 	s.start, s.last = s.end, s.end
-	return b
+	return b, err
 }
 
 // finish gives the last batch and remembers how the file ended.
@@ -222,7 +228,15 @@ func (s *Source) finish(err error) (*record.Batch, error) {
 	if s.end.IsZero() {
 		return nil, s.err
 	}
-	return s.roll(true), nil
+	return s.roll(true)
+}
+
+// Close ends the reading of an interface; a file's reader is the caller's.
+func (s *Source) Close() error {
+	if c, ok := s.frames.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
 }
 
 // Note says, once Next has returned io.EOF, in one sentence what the user must

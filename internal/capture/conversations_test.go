@@ -48,9 +48,6 @@ func TestFlowsAddUp(t *testing.T) {
 // one and each way, over all public captures in one file. A difference that is
 // argued stands in testdata/tshark-conversations.tsv with its reason.
 func TestFlowsLikeTshark(t *testing.T) {
-	if _, err := exec.LookPath("tshark"); err != nil {
-		t.Skip("needs tshark")
-	}
 	all := filepath.Join(t.TempDir(), "all.pcapng")
 	run(t, "mergecap", append([]string{"-a", "-w", all, motley(t)}, captures(t)...)...)
 	want := conversations(t, run(t, "tshark", "-n", "-q", "-r", all, "-z", "conv,tcp", "-z", "conv,udp"))

@@ -56,16 +56,26 @@ func (f *Filter) matches(of *frame) (bool, error) {
 	if f == nil {
 		return true, nil
 	}
-	code, ok := f.code[of.link]
-	if !ok {
-		var err error
-		var refused *filter.SyntaxError
-		if code, err = f.compile(of.link); err != nil && !errors.As(err, &refused) {
-			return false, err
-		}
-		f.code[of.link] = code
+	code, err := f.of(of.link)
+	if err != nil {
+		return false, err
 	}
 	_, skip := dataLink(of.link)
 	skip = min(skip, len(of.bytes))
 	return filter.Matches(code, of.bytes[skip:], of.length-skip), nil
+}
+
+// of returns the program for a link; nil matches nothing.
+func (f *Filter) of(link layers.LinkType) ([]bpf.RawInstruction, error) {
+	code, ok := f.code[link]
+	if ok {
+		return code, nil
+	}
+	code, err := f.compile(link)
+	var refused *filter.SyntaxError
+	if err != nil && !errors.As(err, &refused) {
+		return nil, err
+	}
+	f.code[link] = code
+	return code, nil
 }

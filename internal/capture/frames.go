@@ -44,15 +44,19 @@ type frame struct {
 	bytes  []byte
 	length int    // of which bytes is what was captured
 	iface  string // where, if the file says
+	tick   bool   // no frame: nothing came up to that time
 }
 
-// frames is a file of either format. next returns io.EOF behind the last frame
-// and io.ErrUnexpectedEOF where the file is cut; dropped is how many packets
-// the file says are not in it, since the last call.
+// frames is a file of either format, or an interface. next returns io.EOF behind
+// the last frame and io.ErrUnexpectedEOF where the file is cut; dropped is how
+// many packets the file says are not in it, since the last call, and what that
+// spoils, in words.
 type frames interface {
 	next() (frame, error)
-	dropped() uint64
+	dropped() (n uint64, effect string, err error)
 }
+
+const notKept = "whoever captured did not keep up: packets are not in the file"
 
 func openFrames(r io.Reader) (frames, error) {
 	in := bufio.NewReaderSize(r, 256<<10)
@@ -94,7 +98,7 @@ func (f pcap) next() (frame, error) {
 	return frame{at: info.Timestamp, link: f.r.LinkType(), bytes: b, length: info.Length}, err
 }
 
-func (pcap) dropped() uint64 { return 0 }
+func (pcap) dropped() (uint64, string, error) { return 0, "", nil }
 
 // pcapng is the newer format: interfaces with links and clocks of their own, and
 // statistics among the packets.
@@ -167,8 +171,8 @@ func linkOf(info gopacket.CaptureInfo) layers.LinkType {
 	return link
 }
 
-func (f *pcapng) dropped() uint64 {
+func (f *pcapng) dropped() (uint64, string, error) {
 	n := f.missed
 	f.missed = 0
-	return n
+	return n, notKept, nil
 }
