@@ -91,6 +91,7 @@ func house() []place {
 		{dir: "tools/*", level: programs, ebpf: []string{"btf"}},
 		{dir: "test/parse", level: programs, testing: true},
 		{dir: "test/sensor", level: programs, ebpf: all, testing: true},
+		{dir: "test/wire", level: programs, testing: true},
 		{dir: "test/need", level: programs, testing: true},
 		{dir: "test/netlab", level: nouns, ebpf: all, testing: true},
 		{dir: "test/witness", level: programs, ebpf: all, testing: true},
