@@ -41,7 +41,8 @@ FILE is a capture, pcap or pcapng. With -i it reads the packets of an interface
 whole, also what is only forwarded: a router's, a bridge's, a mirror port's. Tunnels
 (VXLAN, Geneve, GRE, IP in IP, ERSPAN) are looked into and fragments put together.
 
-FILTER is a pcap-filter expression as tcpdump takes it.`,
+FILTER is a pcap-filter expression as tcpdump takes it. On a busy interface it spares
+netfate what nobody asked for: what it has no time for is counted.`,
 		Example: `  netfate http -r night.pcap                     by path: rate, errors, latency percentiles
   netfate http -r night.pcap --by peer           which server is slow
   sudo netfate http -i br0 --by host             what the machines on a bridge are asked
