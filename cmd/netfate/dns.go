@@ -26,8 +26,9 @@ LLMNR are told apart. It asks no resolver; what it says was on the wire.
 Live, it sees what sockets of this host ask and answer, in every network
 namespace, and whose they are; what is only forwarded it does not see. With -i it
 reads the packets of one interface whole instead, like those of a capture (pcap or
-pcapng): a router's, a bridge's, a mirror port's. Tunnels (VXLAN, Geneve, GRE, IP in
-IP, ERSPAN) are looked into and fragments put together; owners are not known then.
+pcapng): a router's, a virtual machine's, with --promisc a whole bridge's or a mirror
+port's. Tunnels (VXLAN, Geneve, GRE, IP in IP, ERSPAN) are looked into and fragments
+put together; owners are not known then.
 
 A question is unanswered after 5 s, or when the watch ends; one that is asked
 again before is the same question, and its latency counts from the first time.
@@ -39,7 +40,7 @@ interface it spares netfate what nobody asked for: what it has no time for is co
 		Example: `  sudo netfate dns                              by name: failures, latency percentiles
   sudo netfate dns --each                       one line a question, as it is answered
   sudo netfate dns --by process -d 1m           who asks, and how often in vain
-  sudo netfate dns -i br0 --each                what the machines on a bridge ask
+  sudo netfate dns -i br0 --promisc --each      what the machines on a bridge ask
   netfate dns -r night.pcap --by server         which resolver is slow
   netfate dns -r night.pcap --each              one line a question
   netfate dns -r night.pcap --each -o json | jq 'select(.rcode == "SERVFAIL")'

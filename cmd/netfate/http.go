@@ -38,14 +38,15 @@ Queries are left out unless --show-secrets; names and passwords in URLs and the
 field Authorization always are.
 
 FILE is a capture, pcap or pcapng. With -i it reads the packets of an interface
-whole, also what is only forwarded: a router's, a bridge's, a mirror port's. Tunnels
-(VXLAN, Geneve, GRE, IP in IP, ERSPAN) are looked into and fragments put together.
+whole, also what is only forwarded: a router's, a virtual machine's, with --promisc a
+whole bridge's or a mirror port's. Tunnels (VXLAN, Geneve, GRE, IP in IP, ERSPAN) are
+looked into and fragments put together.
 
 FILTER is a pcap-filter expression as tcpdump takes it. On a busy interface it spares
 netfate what nobody asked for: what it has no time for is counted.`,
 		Example: `  netfate http -r night.pcap                     by path: rate, errors, latency percentiles
   netfate http -r night.pcap --by peer           which server is slow
-  sudo netfate http -i br0 --by host             what the machines on a bridge are asked
+  sudo netfate http -i br0 --promisc --by host   what the machines on a bridge are asked
   netfate http -r night.pcap --each              one line a request
   netfate http -r night.pcap --each -o json | jq 'select(.status >= 500)'
   sudo tcpdump -i any -w - port 80 | netfate http -r - --each`,

@@ -21,7 +21,7 @@ func (w *watch) wireFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.Lookup("interface").Usage = "read all packets of this interface, also what is only forwarded; with -r: only this interface"
 	f.Lookup("netns").Usage += "; with -i: the one that it is in"
-	f.BoolVar(&w.promiscuous, "promisc", false, "with -i: packets for other hosts too, as a mirror port brings them")
+	f.BoolVar(&w.promiscuous, "promisc", false, "with -i: packets for other hosts too, as mirror ports and bridges have them")
 	w.reads = true
 }
 

@@ -73,6 +73,9 @@ func Open(cfg Config) (*Wire, error) {
 		return nil, err
 	}
 	device, err := w.device()
+	if errors.Is(err, unix.ENODEV) {
+		err = errors.New("there is none of that name in this network namespace; ip link lists them, --netns names another namespace")
+	}
 	if err == nil && w.link != layers.LinkTypeEthernet {
 		// Without a link header that is the same for all of a kind: from IP on.
 		err = w.conn.Close()

@@ -220,6 +220,57 @@ func TestPromiscuous(t *testing.T) {
 	}
 }
 
+// TestForwarded has what crosses a host and is for nobody on it: a port of a bridge
+// shows it, the bridge itself only where it is promiscuous.
+func TestForwarded(t *testing.T) {
+	need.Root(t)
+	lab := netlab.New(t)
+	left, host, right := lab.NetNS("left"), lab.NetNS("host"), lab.NetNS("right")
+	lab.Veth(left, "eth0", host, "port0")
+	lab.Veth(right, "eth0", host, "port1")
+	host.Bridge("br0", "port0", "port1")
+	for _, n := range []*netlab.NetNS{left, right} {
+		n.Up("eth0")
+	}
+	host.Up("port0")
+	host.Up("port1")
+	// The bridge learns where each is, so that it has no need to flood.
+	ask, answer := said(protoUDP, 1, 2, "ask"), said(protoUDP, 2, 1, "answer")
+	ask.SrcMAC, ask.DstMAC = left.MAC("eth0"), right.MAC("eth0")
+	answer.SrcMAC, answer.DstMAC = ask.DstMAC, ask.SrcMAC
+	from, to := left.Packets("eth0", 0), right.Packets("eth0", 0)
+	arrived := func(n *netlab.NetNS, want uint64) {
+		netlab.WaitFor(t, "a packet to cross", func() bool { return n.Link("eth0").Attrs().Statistics.RxPackets >= want })
+	}
+	from.Send(ask.Bytes())
+	arrived(right, 1)
+	to.Send(answer.Bytes())
+	arrived(left, 1)
+	both := map[string]int{"ask": 1, "answer": 1}
+	for i, listen := range []struct {
+		on          string
+		promiscuous bool
+		want        map[string]int
+	}{{"port0", false, both}, {"br0", false, map[string]int{}}, {"br0", true, both}} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		c := &counter{payloads: map[string]int{}, last: cancel}
+		s, err := capture.Listen(ctx, capture.Live{Interface: listen.on, NetNS: host.Path(), Promiscuous: listen.promiscuous, Interval: time.Second}, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from.Send(ask.Bytes())
+		arrived(right, uint64(2+i))
+		to.Send(answer.Bytes())
+		arrived(left, uint64(2+i))
+		cancel()
+		hear(t, s, c)
+		if diff := cmp.Diff(listen.want, c.payloads); diff != "" {
+			t.Errorf("on %s, promiscuous %v (-want +got):\n%s", listen.on, listen.promiscuous, diff)
+		}
+	}
+}
+
 // TestDown takes the interface down and up again while it is read, and removes it.
 func TestDown(t *testing.T) {
 	need.Root(t)

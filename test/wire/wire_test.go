@@ -196,6 +196,7 @@ func (c *cable) play(t *testing.T, path, expr string) *ears {
 // a file cannot be played is in testdata/unplayable.tsv with the reason.
 func TestPlayed(t *testing.T) {
 	need.Root(t)
+	need.Time(t)
 	files, err := filepath.Glob(filepath.Join(need.Captures(t), "*.pcap"))
 	if err != nil || len(files) < 50 {
 		t.Fatalf("got %d captures, %v", len(files), err)
