@@ -14,6 +14,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
 
+	"github.com/netfate/netfate/internal/flows"
 	"github.com/netfate/netfate/internal/packet"
 	"github.com/netfate/netfate/internal/record"
 )
@@ -300,14 +301,21 @@ func FuzzSource(f *testing.F) {
 	f.Add(pcapOf(binary.BigEndian, true, packets()...))
 	f.Add(pcapngOf(f, packets()...))
 	f.Fuzz(func(t *testing.T, file []byte) {
-		s, err := Open(bytes.NewReader(file), &texts{})
+		s, err := Open(bytes.NewReader(file), &texts{}, flows.New())
 		if err != nil {
 			return
 		}
+		counted := uint64(0)
 		for range len(file) + 2 {
 			b, err := s.Next()
 			if err != nil {
+				if counted != s.Packets() {
+					t.Errorf("got %d packets in flows, want %d", counted, s.Packets())
+				}
 				return
+			}
+			for _, f := range b.Flows {
+				counted += f.HostPackets
 			}
 			if b.End.Before(b.Start) {
 				t.Errorf("got a batch from %v to %v", b.Start, b.End)
