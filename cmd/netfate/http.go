@@ -18,7 +18,7 @@ func newHTTP() *cobra.Command {
 	var each, secrets bool
 	var budget float64
 	cmd := &cobra.Command{
-		Use:   "http",
+		Use:   "http [FILTER]",
 		Short: "What was asked of web servers: status, errors, latency, bytes; names in TLS",
 		Long: `Http pairs requests with their responses: HTTP/1.x on any port, recognized by its
 first bytes, HTTP/2 and gRPC without TLS from the beginning of a connection, and
@@ -26,12 +26,10 @@ upgrades to WebSocket. TCP is put in order first; what is missing is said.
 
 Live, it sees what sockets of this host ask and answer, in every network
 namespace, and whose they are: a request between two of them shows once, as the
-client's. What is only forwarded it does not see. From a capture (pcap or pcapng)
-it sees what the capture holds: tunnels (VXLAN, Geneve, GRE, IP in IP, ERSPAN) are
-looked into and fragments put together.
+client's. What is only forwarded it does not see.
 
 Requests in TLS cannot be read. A TLS connection is one row by itself, told by its
-handshake, when it ends: the name that the client asked for (SNI), the version, what
+handshake: live when that is over, otherwise when the connection ends: the name that the client asked for (SNI), the version, what
 is spoken inside (ALPN; from TLS 1.3 on only what the client offers), why it failed.
 It is found on any port, in the tunnels of proxies (CONNECT), and where mail, databases
 and others change to TLS with words of their own. Its latency is from the client's
@@ -67,23 +65,31 @@ bodies is copied first, and then one request in two, four and so on: each row sa
 for how many it stands, and sums count them.
 
 Queries are left out unless --show-secrets; names and passwords in URLs and the
-field Authorization always are.`,
+field Authorization always are.
+
+With -i it reads the packets of an interface whole instead of what sockets say, also
+what is only forwarded: a router's, a virtual machine's, with --promisc a whole
+bridge's or a mirror port's. Tunnels (VXLAN, Geneve, GRE, IP in IP, ERSPAN) are looked
+into and fragments put together, there and in captures; owners are not known then.
+
+FILTER, with -i or a capture, is a pcap-filter expression as tcpdump takes it. On a busy
+interface it spares netfate what nobody asked for: what it has no time for is counted.`,
 		Example: `  sudo netfate http                              by path: rate, errors, latency percentiles
   sudo netfate http --each                       one line a request, as it is answered
   sudo netfate http --by process -d 1m           who asks, and how often in vain
+  sudo netfate http -i br0 --promisc --by host   what the machines on a bridge are asked
   netfate http -r night.pcap                     the same of a capture
   netfate http -r night.pcap --by peer           which server is slow
   netfate http -r night.pcap --by host           who is called, TLS included
   netfate http -r night.pcap --each -o json | jq 'select(.protocol == "tls" and .error)'
   netfate http -r night.pcap --each -o json | jq 'select(.status >= 500)'
   sudo tcpdump -i any -w - port 80 | netfate http -r - --each`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if budget <= 0 || budget > 100 {
 				return usagef("--budget is a percentage above 0 and up to 100, not %v", budget)
 			}
 			w.cfg.Requests, w.cfg.Secrets, w.cfg.Budget = true, secrets, budget/100
-			if err := w.prepare(cmd.Context(), nil); err != nil {
+			if err := w.preparePackets(cmd.Context(), args); err != nil {
 				return err
 			}
 			o := w.options()
@@ -93,8 +99,12 @@ field Authorization always are.`,
 				return usageError{err}
 			}
 			outputs := []agent.Output{{Name: "the table", Sink: view}}
+			decoder := http.New(http.Config{Secrets: secrets, Early: w.read == ""})
+			if w.onWire() {
+				return w.listen(cmd.Context(), "HTTP", outputs, decoder)
+			}
 			if w.read != "" {
-				return w.captureOrRecording(cmd.Context(), outputs, http.New(http.Config{Secrets: secrets}))
+				return w.captureOrRecording(cmd.Context(), outputs, decoder)
 			}
 			return w.run(cmd.Context(), "HTTP", outputs)
 		},
@@ -104,7 +114,7 @@ field Authorization always are.`,
 	f.BoolVarP(&each, "each", "e", false, "one row a request")
 	f.BoolVar(&secrets, "show-secrets", false, "show queries, which may hold passwords and tokens (with --each)")
 	f.Float64Var(&budget, "budget", 2, "percent of all CPUs to read with while they are busy: beyond it requests are sampled; 100 reads all")
-	w.flags(cmd)
-	cmd.Flags().Lookup("read").Usage = "capture (pcap, pcapng) or recording to read instead of this host; - for standard input"
+	w.captureOrRecordingFlags(cmd)
+	w.wireFlags(cmd)
 	return cmd
 }

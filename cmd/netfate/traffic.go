@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/netfate/netfate/internal/agent"
+	"github.com/netfate/netfate/internal/flows"
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/verdict"
 	"github.com/netfate/netfate/internal/view/table"
@@ -99,23 +100,36 @@ interface. Packets and bytes are those of the wire: a GSO or GRO buffer counts
 as its segments, each with its headers. The host's totals count a packet once,
 however many veths and bridges it crosses; --by interface counts it on each.
 
-FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel.`,
+From a capture (pcap or pcapng) every frame is in one flow, so that flows add up to
+the capture: what is in a tunnel counts as that, a fragment to the flow of its
+packet. What goes out is then what the side sent that began, and comes in what it
+was answered.
+
+FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel, or
+on each frame of the capture.`,
 		Example: `  sudo netfate flows                       flows by rate, refreshed every second
   sudo netfate flows --by process          who uses the bandwidth
   sudo netfate flows --by interface -o csv for a spreadsheet
-  sudo netfate flows -d 1m -n 10 port 443  the ten busiest HTTPS flows of a minute`,
+  sudo netfate flows -d 1m -n 10 port 443  the ten busiest HTTPS flows of a minute
+  netfate flows -r night.pcap -n 20        who talked most
+  netfate flows -r night.pcap -o json ip6  each second's flows of IPv6, one object a line`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w.cfg.Flows, w.cfg.Drops = true, true
-			if err := w.prepare(cmd.Context(), args); err != nil {
+			if err := w.preparePackets(cmd.Context(), args); err != nil {
 				return err
 			}
 			o := w.options()
 			o.By, o.All, o.Selected = by, all, w.cfg.Select.Any()
+			o.Once, o.Captured = w.isCapture, w.isCapture
 			view, err := table.NewFlows(os.Stdout, os.Stderr, o)
 			if err != nil {
 				return usageError{err}
 			}
-			return w.run(cmd.Context(), "flows", []agent.Output{{Name: "the table", Sink: view}})
+			outputs := []agent.Output{{Name: "the table", Sink: view}}
+			if w.read != "" {
+				return w.captureOrRecording(cmd.Context(), outputs, flows.New())
+			}
+			return w.run(cmd.Context(), "flows", outputs)
 		},
 	}
 	f := cmd.Flags()
@@ -124,7 +138,7 @@ FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel.
 	if err := f.MarkHidden("all"); err != nil {
 		panic(err)
 	}
-	w.flags(cmd)
+	w.captureOrRecordingFlags(cmd)
 	return cmd
 }
 

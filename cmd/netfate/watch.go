@@ -34,6 +34,7 @@ type watch struct {
 	container string
 	raw       bool
 
+	packets
 	cfg agent.Config
 }
 
@@ -78,8 +79,8 @@ func (w *watch) prepare(ctx context.Context, args []string) error {
 	}
 	w.cfg.Interval, w.cfg.Raw = w.every, w.raw
 	w.cfg.Select = agent.Select{Interface: w.iface, PID: w.pid, Comm: w.comm, Container: w.container}
-	expr := strings.Join(args, " ")
-	if w.read != "" && strings.TrimSpace(expr) != "" {
+	expr := expression(args)
+	if w.read != "" && expr != "" {
 		return usagef("a filter expression looks into packets, and %s holds counts of them: "+
 			"give the expression to netfate record, or select with flags", w.read)
 	}
@@ -91,15 +92,19 @@ func (w *watch) prepare(ctx context.Context, args []string) error {
 		w.cfg.Select.NetNS = inode
 	}
 	pair, err := filter.Programs(ctx, expr)
-	if err != nil {
-		var syntax *filter.SyntaxError
-		if errors.As(err, &syntax) {
-			return usagef("filter %q: %s%s", expr, syntax.Message, hint(syntax.Hint))
-		}
-		return err
-	}
 	w.cfg.Filter = pair
-	return nil
+	return refusal(expr, err)
+}
+
+func expression(args []string) string { return strings.TrimSpace(strings.Join(args, " ")) }
+
+// refusal makes wrong usage of an expression that libpcap refuses.
+func refusal(expr string, err error) error {
+	var syntax *filter.SyntaxError
+	if errors.As(err, &syntax) {
+		return usagef("filter %q: %s%s", expr, syntax.Message, hint(syntax.Hint))
+	}
+	return err
 }
 
 func hint(text string) string {

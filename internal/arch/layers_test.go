@@ -60,6 +60,8 @@ func house() []place {
 		// Conversations in packets: streams in order, and what they say.
 		{dir: "internal/stream", level: shared, pure: true},
 
+		{dir: "internal/flows", level: gear, pure: true},
+		{dir: "internal/wire", level: gear},
 		{dir: "internal/dns", level: gear, pure: true},
 		{dir: "internal/http", level: gear, pure: true},
 		// How sensors attach and how they read counts: they are brothers, so
@@ -90,6 +92,7 @@ func house() []place {
 		{dir: "tools/*", level: programs, ebpf: []string{"btf"}},
 		{dir: "test/parse", level: programs, testing: true},
 		{dir: "test/sensor", level: programs, ebpf: all, testing: true},
+		{dir: "test/wire", level: programs, testing: true},
 		{dir: "test/need", level: programs, testing: true},
 		{dir: "test/handshake", level: programs, testing: true},
 		{dir: "test/netlab", level: nouns, ebpf: all, testing: true},

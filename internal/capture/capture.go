@@ -1,6 +1,6 @@
-// Package capture reads packets from capture files, pcap and pcapng, and hands
-// them to decoders, so that a file is read by the same code as a live host. It is
-// a Source of batches for the agent, as a recording is.
+// Package capture reads packets, from capture files, pcap and pcapng, or from an
+// interface, and hands them to decoders, so that a file is read by the same code
+// as a live host. It is a Source of batches for the agent, as a recording is.
 //
 // It knows no protocol: what to make of the packets is the decoders' matter. The
 // agent and the commands import it.
@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// interval is what one batch covers, in the time of the capture.
+	// interval is what one batch of a file covers, in the time of the capture.
 	interval = time.Second
 	// maxBatchPackets ends a batch before its time, so that memory is bounded in
 	// files whose clock stands.
@@ -40,17 +40,28 @@ type Decoder interface {
 	Roll(now time.Time, end bool, b *record.Batch)
 }
 
+// Counter is a Decoder that wants to know of every frame.
+type Counter interface {
+	Decoder
+	// Rest takes in a frame in which no packet can be read, or not yet: p tells as
+	// much as can be told, and is good until it returns.
+	Rest(p *packet.Packet)
+}
+
 // Source gives what decoders make of a capture, in batches. It is for one
 // goroutine. It holds one frame, what packet.Parser holds, and a batch.
 type Source struct {
 	frames   frames
+	filter   *Filter
 	parser   *packet.Parser
 	decoders []Decoder
+	counters []Counter // those of the decoders that are
 
 	packet     packet.Packet
-	start, end time.Time // of the batch in the making
-	last       time.Time // of the packets in it, in start and after
-	ahead      frame     // read already, but of a later batch
+	interval   time.Duration // of a batch
+	start, end time.Time     // of the batch in the making
+	last       time.Time     // of the packets in it, in start and after
+	ahead      frame         // read already, but of a later batch
 	isAhead    bool
 	most       int             // packets in a batch: maxBatchPackets; less in tests
 	number     uint64          // of frames read
@@ -67,11 +78,25 @@ func Open(r io.Reader, decoders ...Decoder) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open capture: %w", err)
 	}
-	return &Source{frames: f, parser: packet.NewParser(), decoders: decoders, most: maxBatchPackets}, nil
+	return newSource(f, decoders), nil
 }
 
-// Next returns the batch of the next second in which there are packets, which
-// the caller owns, or io.EOF. A batch begins where the one before ended, so that
+func newSource(f frames, decoders []Decoder) *Source {
+	s := &Source{frames: f, parser: packet.NewParser(), decoders: decoders, interval: interval, most: maxBatchPackets}
+	for _, d := range decoders {
+		if c, ok := d.(Counter); ok {
+			s.counters = append(s.counters, c)
+		}
+	}
+	return s
+}
+
+// Select leaves out the frames that f does not select; nil selects all. Call it
+// before Next.
+func (s *Source) Select(f *Filter) { s.filter = f }
+
+// Next returns the batch of the next second in which there are packets, of an
+// interface of the next interval, which the caller owns, or io.EOF. A batch begins where the one before ended, so that
 // after a silence it is longer. The last brings what is left in the decoders; a
 // capture without packets has no batch. One that is cut off ends with io.EOF as a
 // whole one does, and Note says so. Damage is an error, told once everything
@@ -86,14 +111,16 @@ func (s *Source) Next() (*record.Batch, error) {
 		}
 		if s.outside(s.ahead.at) {
 			if n > 0 {
-				return s.roll(false), nil
+				return s.roll(false)
 			}
 			s.begin(s.ahead.at)
 		}
-		s.decode()
+		if err := s.decode(); err != nil {
+			return s.finish(err)
+		}
 	}
 	s.end = s.last
-	return s.roll(false), nil
+	return s.roll(false)
 }
 
 // outside reports whether a packet of that time is of another batch.
@@ -107,11 +134,11 @@ func (s *Source) isBack(at time.Time) bool { return s.start.Sub(at) > maxBack }
 // begin begins the batch that has a packet of that time: where the one before
 // ended, if there was one in this capture.
 func (s *Source) begin(at time.Time) {
-	second := at.Truncate(interval)
+	begin := at.Truncate(s.interval)
 	if s.end.IsZero() || s.isBack(at) {
-		s.start = second
+		s.start = begin
 	}
-	s.end = second.Add(interval)
+	s.end = begin.Add(s.interval)
 }
 
 // read makes sure that a frame is ahead.
@@ -126,33 +153,46 @@ func (s *Source) read() error {
 	if f.at.IsZero() { // pcapng's simple packets have no time
 		f.at = s.start
 	}
-	s.number++
+	if !f.tick {
+		s.number++
+	}
 	s.ahead, s.isAhead = f, true
 	return nil
 }
 
-// decode gives the frame that is ahead to the decoders.
-func (s *Source) decode() {
+// decode gives the frame that is ahead to the decoders, if it is selected.
+func (s *Source) decode() error {
 	f := s.ahead
 	s.isAhead = false
 	if f.at.After(s.start) {
 		s.last = f.at
 	}
+	if f.tick {
+		return nil
+	}
+	if ok, err := s.filter.matches(&f); !ok {
+		return err
+	}
 	if !packet.Reads(f.link) {
 		s.unread++
 		s.link = f.link
-		return
 	}
-	if !s.parser.Parse(f.link, f.at, f.bytes, f.length, &s.packet) {
-		return
+	ok := s.parser.Parse(f.link, f.at, f.bytes, f.length, &s.packet)
+	s.packet.Interface = f.iface
+	if !ok {
+		for _, c := range s.counters {
+			c.Rest(&s.packet)
+		}
+		return nil
 	}
 	for _, d := range s.decoders {
 		d.Packet(&s.packet)
 	}
+	return nil
 }
 
 // roll ends the batch.
-func (s *Source) roll(last bool) *record.Batch {
+func (s *Source) roll(last bool) (*record.Batch, error) {
 	b := &record.Batch{Start: s.start, End: s.end}
 	for _, d := range s.decoders {
 		d.Roll(s.end, last, b)
@@ -160,18 +200,18 @@ func (s *Source) roll(last bool) *record.Batch {
 	b.Lost = append(b.Lost, s.parser.Lost()...)
 	if s.unread > 0 {
 		b.Lost = append(b.Lost, record.Lost{Place: "capture", Reason: fmt.Sprintf("link type %d", s.link), Count: s.unread,
-			Effect: "frames of a kind that netfate cannot read are left out"})
+			Effect: "frames of a kind that netfate cannot read: what they carry is not known"})
 		s.unread = 0
 	}
-	if n := s.frames.dropped(); n > 0 {
-		b.Lost = append(b.Lost, record.Lost{Place: "capture", Reason: "dropped", Count: n,
-			Effect: "whoever captured did not keep up: packets are not in the file"})
+	n, effect, err := s.frames.dropped()
+	if n > 0 {
+		b.Lost = append(b.Lost, record.Lost{Place: "capture", Reason: "dropped", Count: n, Effect: effect})
 	}
 	for i := range b.Lost {
 		b.Lost[i].Time = b.End
 	}
 	s.start, s.last = s.end, s.end
-	return b
+	return b, err
 }
 
 // finish gives the last batch and remembers how the file ended.
@@ -188,7 +228,15 @@ func (s *Source) finish(err error) (*record.Batch, error) {
 	if s.end.IsZero() {
 		return nil, s.err
 	}
-	return s.roll(true), nil
+	return s.roll(true)
+}
+
+// Close ends the reading of an interface; a file's reader is the caller's.
+func (s *Source) Close() error {
+	if c, ok := s.frames.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
 }
 
 // Note says, once Next has returned io.EOF, in one sentence what the user must

@@ -14,6 +14,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
 
+	"github.com/netfate/netfate/internal/flows"
 	"github.com/netfate/netfate/internal/packet"
 	"github.com/netfate/netfate/internal/record"
 )
@@ -102,7 +103,11 @@ type texts struct {
 }
 
 func (d *texts) Packet(p *packet.Packet) {
-	d.got = append(d.got, p.Time.Sub(begin).String()+" "+string(p.Payload))
+	line := p.Time.Sub(begin).String() + " " + string(p.Payload)
+	if p.Interface != "" {
+		line += " at " + p.Interface
+	}
+	d.got = append(d.got, line)
 }
 
 func (d *texts) Roll(now time.Time, end bool, b *record.Batch) {
@@ -174,7 +179,7 @@ func TestBatches(t *testing.T) {
 	}
 	got, _ := read(t, pcapngOf(t, packets()...))
 	if diff := cmp.Diff([]string{
-		"0s to 1s, 0s a, 1.234567ms b; lost capture link type 105", "1s to 2s, 1s d, 900ms late", "2s to 10s; lost capture link type 105; lost capture dropped",
+		"0s to 1s, 0s a at eth0, 1.234567ms b at tun0; lost capture link type 105", "1s to 2s, 1s d at eth0, 900ms late at tun0", "2s to 10s; lost capture link type 105; lost capture dropped",
 	}, got); diff != "" {
 		t.Errorf("pcapng (-want +got):\n%s", diff)
 	}
@@ -296,14 +301,21 @@ func FuzzSource(f *testing.F) {
 	f.Add(pcapOf(binary.BigEndian, true, packets()...))
 	f.Add(pcapngOf(f, packets()...))
 	f.Fuzz(func(t *testing.T, file []byte) {
-		s, err := Open(bytes.NewReader(file), &texts{})
+		s, err := Open(bytes.NewReader(file), &texts{}, flows.New())
 		if err != nil {
 			return
 		}
+		counted := uint64(0)
 		for range len(file) + 2 {
 			b, err := s.Next()
 			if err != nil {
+				if counted != s.Packets() {
+					t.Errorf("got %d packets in flows, want %d", counted, s.Packets())
+				}
 				return
+			}
+			for _, f := range b.Flows {
+				counted += f.HostPackets
 			}
 			if b.End.Before(b.Start) {
 				t.Errorf("got a batch from %v to %v", b.Start, b.End)

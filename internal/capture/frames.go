@@ -42,16 +42,21 @@ type frame struct {
 	at     time.Time
 	link   layers.LinkType
 	bytes  []byte
-	length int // of which bytes is what was captured
+	length int    // of which bytes is what was captured
+	iface  string // where, if the file says
+	tick   bool   // no frame: nothing came up to that time
 }
 
-// frames is a file of either format. next returns io.EOF behind the last frame
-// and io.ErrUnexpectedEOF where the file is cut; dropped is how many packets
-// the file says are not in it, since the last call.
+// frames is a file of either format, or an interface. next returns io.EOF behind
+// the last frame and io.ErrUnexpectedEOF where the file is cut; dropped is how
+// many packets the file says are not in it, since the last call, and what that
+// spoils, in words.
 type frames interface {
 	next() (frame, error)
-	dropped() uint64
+	dropped() (n uint64, effect string, err error)
 }
+
+const notKept = "whoever captured did not keep up: packets are not in the file"
 
 func openFrames(r io.Reader) (frames, error) {
 	in := bufio.NewReaderSize(r, 256<<10)
@@ -90,15 +95,16 @@ func (f pcap) next() (frame, error) {
 	if errors.Is(err, io.EOF) && info.CaptureLength > 0 {
 		err = io.ErrUnexpectedEOF // behind the header of a packet
 	}
-	return frame{info.Timestamp, f.r.LinkType(), b, info.Length}, err
+	return frame{at: info.Timestamp, link: f.r.LinkType(), bytes: b, length: info.Length}, err
 }
 
-func (pcap) dropped() uint64 { return 0 }
+func (pcap) dropped() (uint64, string, error) { return 0, "", nil }
 
 // pcapng is the newer format: interfaces with links and clocks of their own, and
 // statistics among the packets.
 type pcapng struct {
 	r      *pcapgo.NgReader
+	ifaces []string       // names, by number
 	told   map[int]uint64 // by interface, what its last statistics said was dropped
 	missed uint64
 }
@@ -109,7 +115,10 @@ func openPCAPNG(in io.Reader) (frames, error) {
 		WantMixedLinkType:  true,
 		StatisticsCallback: f.statistics,
 		// Interfaces are numbered anew.
-		SectionEndCallback: func([]pcapgo.NgInterface, pcapgo.NgSectionInfo) { clear(f.told) },
+		SectionEndCallback: func([]pcapgo.NgInterface, pcapgo.NgSectionInfo) {
+			clear(f.told)
+			f.ifaces = f.ifaces[:0]
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -135,7 +144,19 @@ func (f *pcapng) next() (frame, error) {
 	if err != nil {
 		return frame{}, err
 	}
-	return frame{info.Timestamp, linkOf(info), b, info.Length}, nil
+	return frame{at: info.Timestamp, link: linkOf(info), bytes: b, length: info.Length, iface: f.iface(info.InterfaceIndex)}, nil
+}
+
+// iface returns the name of an interface, which it may lack.
+func (f *pcapng) iface(at int) string {
+	for n := len(f.ifaces); n <= at; n++ {
+		i, err := f.r.Interface(n)
+		if err != nil {
+			return ""
+		}
+		f.ifaces = append(f.ifaces, i.Name)
+	}
+	return f.ifaces[at]
 }
 
 // linkOf returns the link type, which comes beside the packet.
@@ -150,8 +171,8 @@ func linkOf(info gopacket.CaptureInfo) layers.LinkType {
 	return link
 }
 
-func (f *pcapng) dropped() uint64 {
+func (f *pcapng) dropped() (uint64, string, error) {
 	n := f.missed
 	f.missed = 0
-	return n
+	return n, notKept, nil
 }

@@ -44,17 +44,17 @@ func TestDNSLikeTshark(t *testing.T) {
 			}
 		}
 	}
-	argued(t, filepath.Join("testdata", "tshark-dns.tsv"), got)
+	argued(t, filepath.Join("testdata", "tshark-dns.tsv"), "capture\tframe\twhat\tnetfate\ttshark\treason", got)
 }
 
-func keys(maps ...map[uint64]map[string]string) func(func(uint64) bool) {
-	all := map[uint64]bool{}
+func keys[K comparable, V any](maps ...map[K]V) func(func(K) bool) {
+	all := map[K]bool{}
 	for _, m := range maps {
 		for k := range m {
 			all[k] = true
 		}
 	}
-	return func(yield func(uint64) bool) {
+	return func(yield func(K) bool) {
 		for k := range all {
 			if !yield(k) {
 				return
@@ -176,14 +176,14 @@ func messages(t *testing.T, path string) map[uint64]map[string]string {
 }
 
 // argued compares differences with those that a file gives reasons for, in its
-// last column. -update writes the file anew; a line without a reason fails.
-func argued(t *testing.T, path string, got []string) {
+// last column, below a head. -update writes the file anew; a line without a reason
+// fails.
+func argued(t *testing.T, path, head string, got []string) {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
-	head := "capture\tframe\twhat\tnetfate\ttshark\treason"
 	reasons := map[string]string{}
 	var want []string
 	for line := range strings.Lines(string(text)) {

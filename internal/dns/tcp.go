@@ -13,7 +13,7 @@ const maxHeld = 16 << 20
 // open reads a connection of DNS over TCP.
 func (t *Tracker) open(c *stream.Conn) stream.Reader {
 	return &messages{held: &t.held, deaf: &t.deaf, each: func(d stream.Dir, b []byte, at time.Time) bool {
-		a := arrival{kind: unicast, tcp: true, src: c.Client, dst: c.Server, at: at}
+		a := arrival{kind: unicast, tcp: true, src: c.Client, dst: c.Server, at: at, iface: c.Interface}
 		if c.Server.Port() == portLLMNR || c.Client.Port() == portLLMNR {
 			a.kind = llmnr
 		}

@@ -128,7 +128,7 @@ func (t *Tracker) Packet(p *packet.Packet) {
 	case p.Proto == protoTCP && k != mdns: // mDNS has no TCP
 		t.streams.Add(p)
 	case p.Proto == protoUDP && len(p.Payload)+p.Missing > 0:
-		t.take(arrival{kind: k, src: p.Src, dst: p.Dst, at: p.Time, cut: p.Missing > 0}, p.Payload)
+		t.take(arrival{kind: k, src: p.Src, dst: p.Dst, at: p.Time, iface: p.Interface, cut: p.Missing > 0}, p.Payload)
 	}
 }
 
@@ -144,7 +144,8 @@ type arrival struct {
 	tcp      bool
 	src, dst netip.AddrPort
 	at       time.Time
-	cut      bool // the capture does not hold all of it
+	iface    string // where it was captured, if that is known
+	cut      bool   // the capture does not hold all of it
 }
 
 // take takes in one message and reports whether it could be read.
@@ -227,7 +228,7 @@ func (t *Tracker) evict(q *question) {
 
 // fill says who asked whom, and by what.
 func (a *arrival) fill(row *record.Query, client, server netip.AddrPort) {
-	row.Protocol, row.Proto = a.kind.String(), "udp"
+	row.Protocol, row.Proto, row.IfName = a.kind.String(), "udp", a.iface
 	if a.tcp {
 		row.Proto = "tcp"
 	}

@@ -221,7 +221,12 @@ func checkJump(ins bpf.RawInstruction, rest int) error {
 // wireLen is the packet's length on the wire, more than len(packet) if it was cut. The answer is the one that the
 // translated program gives in the kernel from as many bytes. A nil Pair matches.
 func Match(p *Pair, link Link, packet []byte, wireLen int) bool {
-	return p == nil || run(p.Program(link), packet, uint32(wireLen)) != 0
+	return p == nil || Matches(p.Program(link), packet, wireLen)
+}
+
+// Matches is [Match] for a program of [Compile], which may be of any link type. A nil program matches nothing.
+func Matches(code []bpf.RawInstruction, packet []byte, wireLen int) bool {
+	return run(code, packet, uint32(wireLen)) != 0
 }
 
 // run interprets a classic program and returns what it returns. A load past the packet, a division by zero and anything

@@ -136,7 +136,7 @@ func (t *Tracker) tell(c *conn, r *record.Request) {
 	if c.swapped {
 		client, server = server, client
 	}
-	r.Proto, r.NetNS = "tcp", c.conn.Space
+	r.Proto, r.IfName, r.NetNS = "tcp", c.conn.Interface, c.conn.Space
 	r.SrcAddr, r.SrcPort, r.DstAddr, r.DstPort = client.Addr(), client.Port(), server.Addr(), server.Port()
 	t.done = append(t.done, *r)
 }

@@ -109,6 +109,15 @@ func (f *fragments) add(key fragmentKey, part fragment) (whole []byte, missing i
 	return nil, 0, false
 }
 
+// head returns what has come of the beginning of a packet.
+func (f *fragments) head(key fragmentKey) []byte {
+	a := f.byKey[key]
+	if a == nil || len(a.spans) == 0 || a.spans[0].from > 0 {
+		return nil
+	}
+	return a.body[:min(a.spans[0].to, a.whole, len(a.body))]
+}
+
 func (f *fragments) drop(a *assembly) {
 	delete(f.byKey, a.key)
 	at := slices.Index(f.order, a)

@@ -83,6 +83,24 @@ func TestFragmentsMixed(t *testing.T) {
 	}
 }
 
+// TestFragmentsPart says of each fragment whose it is: ports are known from the
+// packet's first on.
+func TestFragmentsPart(t *testing.T) {
+	for _, version := range []int{4, 6} {
+		list := parts(t, version, 16, 1, make([]byte, 60))
+		p := NewParser()
+		for _, c := range []struct{ part, port int }{{1, 0}, {0, 1000}, {2, 1000}, {3, 1000}} {
+			var got Packet
+			if p.Parse(linkEthernet, at, list[c.part], len(list[c.part]), &got) {
+				t.Fatalf("IPv%d: got a packet of %d fragments", version, len(list)-1)
+			}
+			if got.Proto != 17 || int(got.Src.Port()) != c.port || !got.Dst.IsValid() || int(got.Length) != len(list[c.part]) {
+				t.Errorf("IPv%d, fragment %d: got %+v, want port %d", version, c.part, got, c.port)
+			}
+		}
+	}
+}
+
 // TestFragmentsCut has a capture that cut the second of three fragments.
 func TestFragmentsCut(t *testing.T) {
 	list := parts(t, 4, 16, 1, bytes.Repeat([]byte("a"), 30))

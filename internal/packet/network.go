@@ -50,6 +50,7 @@ func (p *Parser) ip4(b []byte) bool {
 		key := fragmentKey{src: src, dst: dst, id: uint32(binary.BigEndian.Uint16(b[4:])), proto: proto}
 		whole, cut, ok := p.frags.add(key, fragment{at: int(where&0x1fff) * 8, more: where&0x2000 != 0, body: body, missing: missing})
 		if !ok {
+			p.part(key, proto)
 			return false
 		}
 		body, missing = whole, cut
@@ -93,6 +94,7 @@ func (p *Parser) ip6(b []byte) bool {
 				f.next = next
 				whole, cut, ok := p.frags.add(key, f)
 				if !ok {
+					p.part(key, next)
 					return false
 				}
 				proto, body, missing = p.frags.next, whole, cut
@@ -135,10 +137,24 @@ func payload(b []byte, header, total int) (body []byte, missing int) {
 
 // found notes an IP packet, which replaces the one around it.
 func (p *Parser) found(proto uint8, src, dst netip.Addr) {
-	t := p.to
+	t, version := p.to, layers.EthernetTypeIPv6
+	if src.Is4() {
+		version = layers.EthernetTypeIPv4
+	}
 	*t = Packet{
 		Time: t.Time, Length: t.Length, VLAN: t.VLAN, Tunnels: t.Tunnels,
-		Proto: proto, Src: netip.AddrPortFrom(src, 0), Dst: netip.AddrPortFrom(dst, 0),
+		EtherType: uint16(version), Proto: proto, Src: netip.AddrPortFrom(src, 0), Dst: netip.AddrPortFrom(dst, 0),
+	}
+}
+
+// part notes a fragment of a packet that is not whole yet.
+func (p *Parser) part(key fragmentKey, proto uint8) {
+	p.found(proto, key.src, key.dst)
+	switch layers.IPProtocol(proto) {
+	case layers.IPProtocolTCP, layers.IPProtocolUDP, layers.IPProtocolSCTP:
+		if head := p.frags.head(key); len(head) >= 4 {
+			p.ports(head)
+		}
 	}
 }
 

@@ -24,12 +24,15 @@ const (
 
 // Packet is the innermost TCP segment or UDP datagram of a frame.
 type Packet struct {
-	Time     time.Time
-	Proto    uint8 // protocol number of IP: 6, 17, others without ports
-	Src, Dst netip.AddrPort
-	Seq, Ack uint32 // TCP
-	Flags    uint8  // TCP
-	Window   uint16 // TCP, not scaled
+	Time time.Time
+	// EtherType is what the packet is as Ethernet numbers it, of IP by its
+	// version; 0 if the frame does not say.
+	EtherType uint16
+	Proto     uint8 // protocol number of IP: 6, 17, others without ports
+	Src, Dst  netip.AddrPort
+	Seq, Ack  uint32 // TCP
+	Flags     uint8  // TCP
+	Window    uint16 // TCP, not scaled
 	// Payload is what the capture holds of it. It is good until the next packet
 	// is read.
 	Payload []byte
@@ -45,6 +48,8 @@ type Packet struct {
 	Skipped int
 	// Length is what the wire carried, in bytes, from Ethernet on.
 	Length uint32
+	// Interface is where it was captured, if that is known. Whoever parses says.
+	Interface string
 	// VLAN holds the tags, the outermost first.
 	VLAN []uint16
 	// Tunnels name what it was wrapped in, the outermost first: vxlan, geneve,

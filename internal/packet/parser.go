@@ -49,7 +49,9 @@ const (
 // innermost packet of IP that is there. Of a packet whose header was cut it tells
 // as much as can be told: a TCP segment without a whole header has neither flags
 // nor payload. ok is false if there is no packet of IP to be told, or if this is
-// a fragment and others of its packet have not come yet.
+// a fragment and others of its packet have not come yet. Then to has the frame's
+// Ethernet type, or the fragment's addresses, with ports once the packet's
+// beginning has come, and no payload.
 //
 // What to points to refers to frame, or to memory of the parser's own, and is
 // good until the next call. Parse allocates nothing but for fragments, and for
@@ -102,6 +104,7 @@ const (
 // etherType reads what is behind an Ethernet type.
 func (p *Parser) etherType(t uint16, b []byte) bool {
 	for {
+		p.to.EtherType = t
 		switch layers.EthernetType(t) {
 		case layers.EthernetTypeDot1Q, layers.EthernetTypeQinQ, etherTagged:
 			if len(b) < 4 {

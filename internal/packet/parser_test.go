@@ -155,7 +155,10 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s: got no packet", name)
 			continue
 		}
-		c.want.Length = uint32(len(c.bytes))
+		c.want.Length, c.want.EtherType = uint32(len(c.bytes)), uint16(ip6)
+		if c.want.Src.Addr().Is4() {
+			c.want.EtherType = uint16(ip4)
+		}
 		if diff := cmp.Diff(c.want, got, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
@@ -189,15 +192,22 @@ func TestParseCut(t *testing.T) {
 }
 
 func TestParseNothing(t *testing.T) {
-	for name, f := range map[string][]byte{
-		"ARP":          frameOf(t, ethernet(layers.EthernetTypeARP), raw(make([]byte, 28)...)),
-		"version 5":    frameOf(t, ethernet(ip4), raw(append([]byte{0x55}, make([]byte, 40)...)...)),
-		"short header": frameOf(t, ethernet(ip4), raw(append([]byte{0x42}, make([]byte, 40)...)...)),
-		"empty":        nil,
+	for name, c := range map[string]struct {
+		frame []byte
+		is    layers.EthernetType
+	}{
+		"ARP":          {frameOf(t, ethernet(layers.EthernetTypeARP), raw(make([]byte, 28)...)), layers.EthernetTypeARP},
+		"tagged ARP":   {frameOf(t, ethernet(q), tag(5, layers.EthernetTypeARP), raw(make([]byte, 28)...)), layers.EthernetTypeARP},
+		"version 5":    {frameOf(t, ethernet(ip4), raw(append([]byte{0x55}, make([]byte, 40)...)...)), ip4},
+		"short header": {frameOf(t, ethernet(ip4), raw(append([]byte{0x42}, make([]byte, 40)...)...)), ip4},
+		"empty":        {nil, 0},
 	} {
 		var got Packet
-		if NewParser().Parse(linkEthernet, at, f, len(f), &got) {
+		if NewParser().Parse(linkEthernet, at, c.frame, len(c.frame), &got) {
 			t.Errorf("%s: got %+v, want nothing", name, got)
+		}
+		if got.EtherType != uint16(c.is) || int(got.Length) != len(c.frame) || got.Src.IsValid() {
+			t.Errorf("%s: got type %#x, %d bytes, from %v; want %#x, %d, from nobody", name, got.EtherType, got.Length, got.Src, uint16(c.is), len(c.frame))
 		}
 	}
 }

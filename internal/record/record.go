@@ -114,10 +114,10 @@ type Flow struct {
 	Endpoints
 	Start          time.Time `rec:"start" doc:"First packet of the interval." ipfix:"flowStartNanoseconds(156)"`
 	End            time.Time `rec:"end" doc:"Last packet of the interval." ipfix:"flowEndNanoseconds(157)"`
-	Direction      Direction `rec:"direction" doc:"Who began: out, this namespace; in, the other side; forward, neither." ipfix:"flowDirection(61)"`
-	PacketsIn      uint64    `rec:"packets_in" role:"measure" unit:"packets" doc:"Wire packets received."`
+	Direction      Direction `rec:"direction" doc:"Who began: out, this namespace; in, the other side; forward, neither; null in captures." ipfix:"flowDirection(61)"`
+	PacketsIn      uint64    `rec:"packets_in" role:"measure" unit:"packets" doc:"Wire packets received; in captures, sent by the destination."`
 	BytesIn        uint64    `rec:"bytes_in" role:"measure" unit:"bytes" doc:"Wire bytes received, headers from Ethernet on."`
-	PacketsOut     uint64    `rec:"packets_out" role:"measure" unit:"packets" doc:"Wire packets sent."`
+	PacketsOut     uint64    `rec:"packets_out" role:"measure" unit:"packets" doc:"Wire packets sent; in captures, by the source."`
 	BytesOut       uint64    `rec:"bytes_out" role:"measure" unit:"bytes" doc:"Wire bytes sent, headers from Ethernet on."`
 	BuffersIn      uint64    `rec:"buffers_in" role:"measure" unit:"buffers" doc:"Packets received as the device counts them."`
 	BufferBytesIn  uint64    `rec:"buffer_bytes_in" role:"measure" unit:"bytes" doc:"Bytes received as the device counts them."`
@@ -130,7 +130,7 @@ type Flow struct {
 	Retransmits    uint64    `rec:"retransmits" role:"measure" unit:"packets" doc:"TCP segments sent again."`
 	RTTMicros      uint32    `rec:"rtt_us" unit:"us" doc:"Smoothed round-trip time."`
 	Name           string    `rec:"name" doc:"Name of the remote side, as observed in DNS, SNI or Host." otel:"server.address"`
-	Other          bool      `rec:"other" doc:"True for the counted remainder of flows that did not fit the table."`
+	Other          bool      `rec:"other" doc:"True for the counted remainder of flows that did not fit the table, and of frames that cannot be read."`
 }
 
 // Lost is one count of what netfate itself could not keep: the number that

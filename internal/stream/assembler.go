@@ -126,7 +126,8 @@ func (a *Assembler) newConn(k key, swapped bool, p *packet.Packet) *conn {
 		return nil
 	}
 	c := &conn{key: k, clientIsB: swapped, Conn: Conn{
-		Client: p.Src, Server: p.Dst, Start: p.Time, Midway: !hasSYN, VLAN: slices.Clone(p.VLAN), Space: p.Space,
+		Client: p.Src, Server: p.Dst, Start: p.Time, Midway: !hasSYN, VLAN: slices.Clone(p.VLAN),
+		Interface: p.Interface, Space: p.Space,
 	}}
 	if hasSYN && p.Flags&packet.ACK != 0 || !hasSYN && p.Src.Port() < p.Dst.Port() {
 		c.Client, c.Server, c.clientIsB = c.Server, c.Client, !swapped

@@ -44,6 +44,8 @@ type Conn struct {
 	Midway bool
 	Space  uint32   // that of its packets
 	VLAN   []uint16 // tags of the first packet, the outermost first
+	// Interface is where the first packet was captured, if that is known.
+	Interface string
 }
 
 // Reader is what a protocol does with one connection. All calls come from

@@ -168,8 +168,8 @@ func TestWhoIsTheClient(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var got *Conn
 			a := New(Limits{}, func(c *Conn) Reader { got = c; return nil })
-			a.Add(&packet.Packet{Proto: 6, Src: c.src, Dst: c.dst, Flags: c.flags, Payload: []byte("x"), VLAN: []uint16{7, 8}})
-			want := &Conn{Client: c.client, Server: c.server, Midway: c.midway, VLAN: []uint16{7, 8}}
+			a.Add(&packet.Packet{Proto: 6, Src: c.src, Dst: c.dst, Flags: c.flags, Payload: []byte("x"), VLAN: []uint16{7, 8}, Interface: "eth0"})
+			want := &Conn{Client: c.client, Server: c.server, Midway: c.midway, VLAN: []uint16{7, 8}, Interface: "eth0"}
 			if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 				t.Errorf("connection (-want +got):\n%s", diff)
 			}

@@ -38,6 +38,7 @@ type FlowSums struct {
 	by       string
 	max      int
 	selected bool // see Options.Selected
+	captured bool // see Options.Captured
 	rows     map[flowKey]*flowRow
 	other    flowRow
 	hasOther bool

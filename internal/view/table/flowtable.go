@@ -156,6 +156,8 @@ func (m *FlowSums) keyCell(r *flowRow, g *signs) cell {
 func (m *FlowSums) key(r *flowRow) string {
 	l := &r.latest
 	switch {
+	case r.isOther && m.captured:
+		return "other (did not fit, or cannot be read)"
 	case r.isOther:
 		return "other (did not fit)"
 	case m.by == byInterface:
@@ -179,7 +181,7 @@ func arrow(f *flowFace, s *flowTally, g *signs) string {
 	switch {
 	case s.packetsIn > 0 && s.packetsOut > 0:
 		return g.both
-	case f.direction == record.Out && s.packetsOut == 0 && s.packetsIn > 0,
+	case (f.direction == record.Out || f.direction == "") && s.packetsOut == 0 && s.packetsIn > 0,
 		f.direction == record.In && s.packetsIn == 0 && s.packetsOut > 0:
 		return g.from
 	}
@@ -209,8 +211,11 @@ func (m *FlowSums) footer(o *Options, g *signs) []string {
 		what, all = "selected", hostTally{m.total.packets, m.total.bytes}
 		lately = hostTally{now.packets, now.bytes}
 	}
-	add(fmt.Sprintf("%s: %s, %s", what, bitRate(lately.bytes, span), perSecond(lately.packets, span)),
-		fmt.Sprintf("%s: %s in %s, %s dropped", since, size(all.bytes), plural(all.packets, "packet"), count(m.total.drops)))
+	sum := fmt.Sprintf("%s: %s in %s, %s dropped", since, size(all.bytes), plural(all.packets, "packet"), count(m.total.drops))
+	if m.captured {
+		what, sum = "capture", strings.TrimSuffix(sum, ", 0 dropped")
+	}
+	add(fmt.Sprintf("%s: %s, %s", what, bitRate(lately.bytes, span), perSecond(lately.packets, span)), sum)
 	if m.folded > 0 {
 		add(fmt.Sprintf("%s of the last row did not fit here; what came back begins anew above, sums stay exact", plural(m.folded, "row")))
 	}

@@ -61,6 +61,9 @@ type Options struct {
 	// that is not.
 	Selected bool
 
+	// Captured says that flows are of a capture, which knows no host and no drops.
+	Captured bool
+
 	// Once shows one table, at Close, with rates over the whole time, instead
 	// of one after each batch with the rates of that batch.
 	Once bool
@@ -125,7 +128,7 @@ func NewFlows(out, notes io.Writer, o Options) (View, error) {
 		return nil, badFormat(o.Format)
 	}
 	m := NewFlowSums(o.By, o.MaxKeys)
-	m.selected = o.Selected
+	m.selected, m.captured = o.Selected, o.Captured
 	return newTables(out, o, m), nil
 }
 
