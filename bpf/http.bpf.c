@@ -309,7 +309,11 @@ static __always_inline __u8 first_words(struct talk *t, __u32 like, __u8 dir)
 static __always_inline void choose(struct talk *t, const struct segment *s)
 {
 	__u32 n = one_in;
-	__u64 mixed = (__u64)s->row.seq << 16 ^ s->row.tuple.sport;
+	__u64 mixed = s->row.tuple.sport;
+
+	/* Of pipelined ones it is all or none: they cannot be told apart here. */
+	if (!t->pipelined)
+		mixed ^= (__u64)s->row.seq << 16;
 
 	t->weight = n;
 	t->quiet = n > 1 && (__u32)(mixed * 0x9e3779b97f4a7c15ULL >> 32) % n;

@@ -28,10 +28,11 @@ Live, it sees what sockets of this host ask and answer, in every network
 namespace, and whose they are: a request between two of them shows once, as the
 client's. What is only forwarded it does not see.
 
-Requests in TLS cannot be read. A TLS connection is one row by itself, told by its
-handshake: live when that is over, otherwise when the connection ends: the name that the client asked for (SNI), the version, what
-is spoken inside (ALPN; from TLS 1.3 on only what the client offers), why it failed.
-It is found on any port, in the tunnels of proxies (CONNECT), and where mail, databases
+Requests in TLS cannot be read. A TLS connection is one row by itself, by what its
+handshake tells: the name that the client asked for (SNI), the version, what is spoken
+inside (ALPN; from TLS 1.3 on only what the client offers), why it failed. In captures
+the row comes when the connection ends, otherwise when the handshake is over, and
+then without bytes. It is found on any port, in the tunnels of proxies (CONNECT), and where mail, databases
 and others change to TLS with words of their own. Its latency is from the client's
 hello to the server's, its bytes are all that each side said. With ECH there may be
 another name, encrypted; some browsers always look so.
