@@ -38,7 +38,8 @@ verdict:
   invalid   it was broken or forged
   benign    cost nobody anything (hidden; --all shows it)
 
-Counts are made in the kernel and are complete. FILTER is a pcap-filter
+Counts are made in the kernel and are complete. A peer has the name that DNS
+told the socket's owner for its address; nobody is asked for it. FILTER is a pcap-filter
 expression as tcpdump takes it, evaluated in the kernel.`,
 		Example: `  sudo netfate drops                      a table, refreshed every second
   sudo netfate drops -d 30s -o json       thirty seconds, one object a line
@@ -72,6 +73,7 @@ expression as tcpdump takes it, evaluated in the kernel.`,
 	f.BoolVarP(&each, "each", "e", false, "one row an event, as far as they are sampled")
 	f.BoolVar(&stack, "stack", false, "with the kernel stack of a sample")
 	w.flags(cmd)
+	w.naming(cmd)
 	return cmd
 }
 
@@ -99,6 +101,9 @@ interface. Packets and bytes are those of the wire: a GSO or GRO buffer counts
 as its segments, each with its headers. The host's totals count a packet once,
 however many veths and bridges it crosses; --by interface counts it on each.
 
+A peer has the name that DNS told the socket's owner for its address before the
+flow began; nobody is asked for it, and DNS inside TLS is not read.
+
 FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel.`,
 		Example: `  sudo netfate flows                       flows by rate, refreshed every second
   sudo netfate flows --by process          who uses the bandwidth
@@ -125,6 +130,7 @@ FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel.
 		panic(err)
 	}
 	w.flags(cmd)
+	w.naming(cmd)
 	return cmd
 }
 
@@ -160,6 +166,7 @@ func overview(cmd *cobra.Command) {
 		return w.run(cmd.Context(), "drops and flows", []agent.Output{{Name: "the tables", Sink: both{dropView, flowView}}})
 	}
 	w.flags(cmd)
+	w.naming(cmd)
 }
 
 // both is two views that take turns.

@@ -195,6 +195,7 @@ func (l *live) conn(e *decode.ConnEvent) record.Conn {
 	r.RwndMicros = uint64(e.RwndLimited) * l.tick / 1000
 	r.ZeroWindow = r.Event == record.ConnOpen && e.State == tcpEstablished && e.Window == 0
 	r.ClosedBy, r.Error = e.ClosedBy(), e.Error()
+	r.Name = l.connPeer(e, o, &r)
 	return r
 }
 

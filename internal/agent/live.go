@@ -25,6 +25,7 @@ type live struct {
 	flows   *flow.Sensor // nil if not asked for
 	conns   conns        // its sensor is nil if not asked for
 	queries queries      // likewise
+	peers   peers        // names nobody if not asked for
 
 	dropTable *table.Drops
 	flowTable *table.Flows
@@ -168,7 +169,7 @@ func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, e
 		if err := l.queries.read(l); err != nil {
 			return nil, err
 		}
-		l.queries.roll(b, l.over)
+		l.rollPeers(b)
 	}
 	l.want()
 	l.wantQueries(b.Queries)
@@ -315,7 +316,7 @@ func (l *live) drop(key *decode.DropKey, o decode.OwnerRef, at time.Time) record
 			o, _ = l.names.Owner(&pair)
 		}
 	}
-	r.Owner = l.names.owner(o)
+	r.Owner, r.Name = l.names.owner(o), l.dropPeer(k, o, &r)
 	l.names.judge(&r, function)
 	return r
 }
@@ -400,11 +401,8 @@ func (l *live) flow(f *table.Flow, at time.Time) record.Flow {
 	default:
 		r.Direction = record.In
 	}
-	first, last := f.In.First, max(f.In.Last, f.Out.Last)
-	if first == 0 || f.Out.First != 0 && f.Out.First < first {
-		first = f.Out.First
-	}
-	r.Start, r.End = l.clock.Wall(first), l.clock.Wall(last)
+	r.Start, r.End = l.clock.Wall(f.First()), l.clock.Wall(max(f.In.Last, f.Out.Last))
+	r.Name = l.flowPeer(f, &r)
 	return r
 }
 

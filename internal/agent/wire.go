@@ -31,6 +31,9 @@ type Config struct {
 	// OpenConns tells of connections and listeners that are open too, at the end
 	// of each interval.
 	OpenConns bool
+	// Names calls peers as DNS answers called them that their owners got; where DNS
+	// cannot be watched, peers have none.
+	Names bool
 	// Filter restricts what the kernel counts; nil counts everything.
 	Filter *filter.Pair
 	// Select restricts what the sinks get.
@@ -204,16 +207,19 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 			l.conns.sensor, connErr = conn.New(conn.Config{Owners: l.owners.Owners(), Types: types, Raw: cfg.Raw})
 		})
 	}
-	if cfg.Queries {
+	if cfg.Names {
+		l.peers = newPeers()
+	}
+	if cfg.Queries || cfg.Names {
 		all.Go(func() {
 			var s *dnssensor.Sensor
 			s, queryErr = dnssensor.New(dnssensor.Config{CgroupRoot: kernel.ReadMounts().Cgroup2, Owners: l.owners.Owners(), Types: types})
-			l.queries = newQueries(s)
+			l.queries = newQueries(s, l.told)
 		})
 	}
 	all.Wait()
 	if queryErr != nil && l.others() {
-		l.without("DNS", queryErr)
+		l.without(l.unheard(), queryErr)
 		queryErr = nil
 	}
 	// They fail for the same reason, as a rule: the first tells it.
@@ -251,7 +257,7 @@ func (l *live) attach() error {
 			if !l.others() {
 				return err
 			}
-			l.without("DNS", err)
+			l.without(l.unheard(), err)
 			err = l.queries.sensor.Close()
 			l.queries.sensor = nil
 			if err != nil {
@@ -267,6 +273,14 @@ func (l *live) attach() error {
 
 // others reports whether more is watched than DNS, which not every host allows.
 func (l *live) others() bool { return l.cfg.Drops || l.cfg.Flows || l.cfg.Conns }
+
+// unheard is what is not known without DNS.
+func (l *live) unheard() string {
+	if l.cfg.Queries {
+		return "DNS"
+	}
+	return "DNS, which names peers,"
+}
 
 // without notes that something is not watched, and why.
 func (l *live) without(what string, err error) {

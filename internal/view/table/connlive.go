@@ -145,16 +145,16 @@ func (m *ConnTable) columns() []column {
 		}
 	}
 	return []column{
-		{title: "CONNECTION", middle: true, min: 30},
-		{title: "STATE", rank: 3},
+		{title: "CONNECTION", middle: true, min: 30}, nameColumn(3),
+		{title: "STATE", rank: 4},
 		{title: "IN", right: true}, {title: "OUT", right: true},
 		{title: "RTT", right: true}, {title: "RESENT", right: true, rank: 1},
 		{title: "OWNER", middle: true, min: 14, rank: 2},
-		{title: "AGE", right: true, rank: 4},
-		{title: "TOTAL IN", right: true, rank: 5}, {title: "TOTAL OUT", right: true, rank: 5},
-		{title: "RTT MIN", right: true, rank: 6}, {title: "CONNECT", right: true, rank: 6},
-		{title: "HELD UP", right: true, rank: 7},
-		{title: "CONTAINER", middle: true, min: 10, rank: 8}, {title: "NETNS", middle: true, min: 8, rank: 9},
+		{title: "AGE", right: true, rank: 5},
+		{title: "TOTAL IN", right: true, rank: 6}, {title: "TOTAL OUT", right: true, rank: 6},
+		{title: "RTT MIN", right: true, rank: 7}, {title: "CONNECT", right: true, rank: 7},
+		{title: "HELD UP", right: true, rank: 8},
+		{title: "CONTAINER", middle: true, min: 10, rank: 9}, {title: "NETNS", middle: true, min: 8, rank: 10},
 	}
 }
 
@@ -170,7 +170,7 @@ func (m *ConnTable) cells(c *record.Conn, g *signs) []cell {
 		age = ">" + age
 	}
 	key := flowCell("", tuple{c.SrcAddr, c.DstAddr, c.SrcPort, c.DstPort}, g.to, "", g)
-	cells := append([]cell{key}, plainCells(strings.ReplaceAll(g.clean(c.State), "_", " "), bitRate(moved.in, span), bitRate(moved.out, span),
+	cells := append([]cell{key}, plainCells(g.clean(c.Name), strings.ReplaceAll(g.clean(c.State), "_", " "), bitRate(moved.in, span), bitRate(moved.out, span),
 		took(uint64(c.RTTMicros)), resent(c.Retransmits, c.SegmentsOut))...)
 	return append(append(cells, owner), plainCells(age, size(c.BytesIn), size(c.BytesOut),
 		took(uint64(c.RTTMinMicros)), took(uint64(c.ConnectMicros)), took(c.RwndMicros), container, at)...)
