@@ -26,7 +26,8 @@ type lookup struct {
 	PID                                       uint32
 }
 
-// nameServer answers on both transports as the names say: ok, no, many, silent.
+// nameServer answers on both transports as the names say: ok, no, many, wide, huge,
+// silent.
 func nameServer(n *netlab.NetNS, addr string) {
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		m := new(dns.Msg).SetReply(q)
@@ -39,6 +40,8 @@ func nameServer(n *netlab.NetNS, addr string) {
 			m.Rcode, count = dns.RcodeNameError, 0
 		case strings.HasPrefix(name, "many."):
 			count = 90 // 3 kB
+		case strings.HasPrefix(name, "wide."):
+			count = 300 // 10 kB
 		case strings.HasPrefix(name, "huge."):
 			count = 1500 // 50 kB, in many segments and rows
 		}
