@@ -218,7 +218,7 @@ struct conn_event {
 	__u64 time;   /* CLOCK_MONOTONIC ns */
 	__u64 bytes_in; /* tp->bytes_received: FIN counts */
 	__u64 bytes_out;	 /* tp->bytes_acked: SYN and FIN count */
-	__u32 rwnd_limited; /* jiffies */
+	__u32 rwnd_limited; /* jiffies; of a listener, since it sent SYN cookies, 0: never */
 	__u32 srtt;   /* us, times 8 */
 	__u32 rttvar;   /* us, times 4 */
 	__u32 rtt_min;   /* us; all ones: none */

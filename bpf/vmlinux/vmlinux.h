@@ -179,6 +179,8 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+struct sock_reuseport;
+
 struct sock {
 	struct sock_common __sk_common;
 	atomic_t sk_drops;
@@ -192,6 +194,11 @@ struct sock {
 	int sk_sndbuf;
 	u32 sk_ack_backlog;
 	u32 sk_max_ack_backlog;
+	struct sock_reuseport *sk_reuseport_cb;
+};
+
+struct sock_reuseport {
+	unsigned int synq_overflow_ts;
 };
 
 struct socket {
@@ -231,6 +238,9 @@ struct tcp_sock {
 	u32 snd_nxt;
 	u32 snd_una;
 	u32 srtt_us;
+	struct {
+		int ts_recent_stamp;
+	} rx_opt;
 	u64 bytes_received;
 	u32 segs_in;
 	u64 bytes_acked;
@@ -413,4 +423,4 @@ struct sk_buff___vlan_present {
 #pragma clang attribute pop
 
 #endif
-/* sha256 of wanted.txt and of the text above: dc135bc0cf875b1a9aa752962770e47b625870cc66c514e5b68b16be6846b27d */
+/* sha256 of wanted.txt and of the text above: a105d005d2defca79ae2cd88bce3a1f1ce20a7488f798fee31d34463ebde8235 */

@@ -165,6 +165,7 @@ func (l *live) conn(e *decode.ConnEvent) record.Conn {
 		}
 		r.Backlog, r.BacklogMax = uint64(e.Backlog), uint64(e.BacklogMax)
 		r.SynQueue, r.Overflows = uint64(e.Window), uint64(e.Overflows)
+		r.CookieTime = l.cookieTime(e)
 		r.Side = record.Server
 		r.Start = l.clock.Wall(e.Conn.Start)
 		r.Older = e.Conn.Flags&decode.ConnOlder != 0
@@ -197,6 +198,16 @@ func (l *live) conn(e *decode.ConnEvent) record.Conn {
 	r.ClosedBy, r.Error = e.ClosedBy(), e.Error()
 	r.Name = l.connPeer(e, o, &r)
 	return r
+}
+
+// cookieTime is when a listener last sent SYN cookies, zero if it never did. The
+// kernel's note of that goes round after 2^32 jiffies: what seems to be in the
+// future was long ago.
+func (l *live) cookieTime(e *decode.ConnEvent) time.Time {
+	if e.RwndLimited == 0 || e.RwndLimited > 1<<31 {
+		return time.Time{}
+	}
+	return l.clock.Wall(e.Time - uint64(e.RwndLimited)*l.tick)
 }
 
 const (

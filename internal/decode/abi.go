@@ -197,7 +197,7 @@ type ConnEvent struct {
 	Time        uint64 // CLOCK_MONOTONIC ns
 	BytesIn     uint64 // a FIN counts
 	BytesOut    uint64 // a SYN and a FIN count
-	RwndLimited uint32 // jiffies
+	RwndLimited uint32 // jiffies; of a listener, since it sent SYN cookies, 0: never
 	SRTT        uint32 // us, times 8
 	RTTVar      uint32 // us, times 4
 	RTTMin      uint32 // us; all ones: none

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/netfate/netfate/internal/record"
 )
@@ -44,6 +45,7 @@ func connBatches() []*record.Batch {
 		conn(record.ConnOpen, record.Client, there, curl, func(c *record.Conn) { c.Older, c.BytesIn = true, 5_000_000_000 }),
 		conn(record.ConnListens, record.Server, "tcp", nginx, func(c *record.Conn) {
 			c.DstAddr, c.DstPort, c.Backlog, c.BacklogMax, c.SynQueue, c.Overflows = addr("0.0.0.0"), 80, 129, 128, 3, 1234
+			c.CookieTime = c.Time.Add(-3 * time.Second)
 		}),
 		conn(record.ConnListens, record.Server, "tcp", curl, func(c *record.Conn) { c.DstAddr, c.DstPort, c.BacklogMax = addr("::1"), 6010, 4096 }),
 	}}
