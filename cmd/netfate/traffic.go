@@ -92,7 +92,7 @@ func why(book *verdict.Book) func(record.Drop) string {
 func newFlows() *cobra.Command {
 	w := &watch{every: time.Second}
 	var by string
-	var all bool
+	var all, rtt bool
 	cmd := &cobra.Command{
 		Use:   "flows [FILTER]",
 		Short: "Who talks to whom: bytes, packets, rates, drops",
@@ -102,15 +102,17 @@ as its segments, each with its headers. The host's totals count a packet once,
 however many veths and bridges it crosses; --by interface counts it on each.
 
 A peer has the name that DNS told the socket's owner for its address before the
-flow began; nobody is asked for it, and DNS inside TLS is not read.
+flow began; nobody is asked for it, and DNS inside TLS is not read. --rtt watches
+connections too: round-trip times, and segments that were sent again.
 
 FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel.`,
 		Example: `  sudo netfate flows                       flows by rate, refreshed every second
   sudo netfate flows --by process          who uses the bandwidth
   sudo netfate flows --by interface -o csv for a spreadsheet
+  sudo netfate flows --rtt port 5432       how far the database is, and what is lost on the way
   sudo netfate flows -d 1m -n 10 port 443  the ten busiest HTTPS flows of a minute`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			w.cfg.Flows, w.cfg.Drops = true, true
+			w.cfg.Flows, w.cfg.Drops, w.cfg.Conns = true, true, rtt
 			if err := w.prepare(cmd.Context(), args); err != nil {
 				return err
 			}
@@ -125,6 +127,7 @@ FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel.
 	}
 	f := cmd.Flags()
 	f.StringVar(&by, "by", "flow", "group by "+strings.Join(table.FlowGroups(), ", "))
+	f.BoolVar(&rtt, "rtt", false, "with round-trip times and segments sent again, from the TCP sockets of this host")
 	f.BoolVarP(&all, "all", "a", false, "everything (flows hide nothing; accepted for symmetry with drops)")
 	if err := f.MarkHidden("all"); err != nil {
 		panic(err)

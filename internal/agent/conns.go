@@ -22,6 +22,8 @@ type conns struct {
 	sensor *conn.Sensor
 	open   bool // those that are open are told too, each interval
 	filter *filter.Pair
+	// sockets is nil where no flows are watched.
+	sockets *sockets
 
 	rows    []decode.ConnEvent
 	omitted uint64
@@ -36,6 +38,7 @@ func (c *conns) read() error {
 		if err != nil || !ok {
 			return err
 		}
+		c.sockets.take(&e)
 		c.keep(&e)
 	}
 }
@@ -53,13 +56,16 @@ func (c *conns) keep(e *decode.ConnEvent) {
 
 // end takes the last changes of an interval, and those that are open at its end.
 func (c *conns) end() error {
-	if err := c.read(); err != nil || !c.open {
+	now := time.Now()
+	if err := c.read(); err != nil || !c.open && !c.sockets.due(now) {
 		return err
 	}
+	defer c.sockets.list(now)()
 	changes := len(c.rows)
 	var more uint64
 	err := c.sensor.Open(func(e *decode.ConnEvent) {
-		if !matches(c.filter, e.Sides()) {
+		c.sockets.take(e)
+		if !c.open || !matches(c.filter, e.Sides()) {
 			return
 		}
 		if len(c.rows)-changes >= maxConnRows {

@@ -374,7 +374,13 @@ func (l *live) rollFlows(b *record.Batch, lost []table.PairDrops) {
 		l.rows = nil
 	}
 	b.Flows = make([]record.Flow, 0, l.flowTable.Len())
-	l.flowTable.Roll(l.names, lost, func(f *table.Flow) { b.Flows = append(b.Flows, l.flow(f, b.End)) })
+	l.flowTable.Roll(l.names, lost, func(f *table.Flow) {
+		r := l.flow(f, b.End)
+		l.conns.sockets.tell(f, &r, len(b.Flows))
+		b.Flows = append(b.Flows, r)
+	})
+	l.conns.sockets.roll(b.Flows, l.over)
+	l.conns.sockets.losses(b)
 }
 
 // maxIdleRows bounds the rows whose memory is kept from one interval to the

@@ -201,6 +201,9 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 			})
 		})
 	}
+	if cfg.Conns && cfg.Flows {
+		l.conns.sockets = newSockets()
+	}
 	if cfg.Conns {
 		all.Go(func() {
 			l.conns.open, l.conns.filter = cfg.OpenConns, cfg.Filter

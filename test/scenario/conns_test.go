@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"io"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -121,5 +122,62 @@ func socketStatistics(n *netlab.NetNS) (f fares) {
 		SegmentsIn: number(`segs_in:(\d+)`), SegmentsOut: number(`segs_out:(\d+)`),
 		Retransmits: number(`retrans:\d+/(\d+)`), OutOfOrder: number(`rcv_ooopack:(\d+)`),
 		RTT: number(`rtt:([\d.]+)/`), RTTMin: number(`minrtt:([\d.]+)`),
+	}
+}
+
+// TestLossyLink loses segments at random, slows the rest down, and wants what
+// connections and flows say of that to be what the kernel counts.
+func TestLossyLink(t *testing.T) {
+	need.Root(t)
+	client, server := pair(netlab.New(t))
+	client.Exec("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", "50mbit", "burst", "10k", "latency", "20ms")
+	server.NFT(`table ip lossy { chain in { type filter hook input priority 0; meta l4proto tcp numgen random mod 50 == 0 drop; }; }`)
+	client.NFT(`table ip lossy { chain in { type filter hook input priority 0; meta l4proto tcp numgen random mod 50 == 0 drop; }; }`)
+	file := filepath.Join(t.TempDir(), "lossy.nfr")
+	stop := startRecording(t, file)
+	const size = 5 << 20
+	for range 2 {
+		out, in := netlab.ConnectTCP(client, server, "10.0.0.2:9000")
+		go func() { _, _ = io.CopyN(out, zeros{}, size) }()
+		_, err := io.CopyN(io.Discard, in, size)
+		server.Must("read", err)
+		in.Close()
+		out.Close()
+	}
+	settled(t, []*netlab.NetNS{client, server})
+	stop()
+
+	spaces := []*netlab.NetNS{client, server}
+	want, ofConns, ofFlows := map[uint32]uint64{}, map[uint32]uint64{}, map[uint32]uint64{}
+	for _, n := range spaces {
+		if resent := n.Counter("Tcp", "RetransSegs"); resent > 0 {
+			want[n.Inode] = resent
+		}
+	}
+	var slowest uint32
+	for _, c := range replay(t, file, "conns", record.Conn{}) {
+		if c.Event == record.ConnClosed && c.Retransmits > 0 {
+			ofConns[c.NetNS] += c.Retransmits
+		}
+		if c.NetNS == client.Inode && c.Event == record.ConnClosed && (c.BytesOut != size || c.RTTMicros == 0) {
+			t.Errorf("got %d bytes out in round-trips of %d us, want %d, and some", c.BytesOut, c.RTTMicros, size)
+		}
+		slowest = max(slowest, c.RTTMicros)
+	}
+	known := false
+	for _, f := range replay(t, file, "flows", record.Flow{}) {
+		if f.Retransmits > 0 {
+			ofFlows[f.NetNS] += f.Retransmits
+		}
+		known = known || f.NetNS == client.Inode && f.DstPort == 9000 && f.RTTMicros > 0
+	}
+	if want[client.Inode] == 0 || !cmp.Equal(want, ofConns) {
+		t.Errorf("connections: got segments sent again, by namespace, %v, want %v, and some", ofConns, want)
+	}
+	if !cmp.Equal(want, ofFlows) {
+		t.Errorf("flows: got segments sent again, by namespace, %v, want %v", ofFlows, want)
+	}
+	if !known || slowest < 1000 {
+		t.Errorf("got flows with round-trip times: %v, %d us at most; want some, longer than a queue's 1 ms", known, slowest)
 	}
 }

@@ -139,6 +139,17 @@ func startRecording(t *testing.T, file string) (stop func()) {
 // replayed returns what the rows of a recording say, of those that are wanted.
 func replayed[R any](t *testing.T, file, command string, zero R, of func(*R) (named, bool)) (list []named) {
 	t.Helper()
+	for _, r := range replay(t, file, command, zero) {
+		if n, ok := of(&r); ok {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// replay returns the rows that a command reads from a recording.
+func replay[R any](t *testing.T, file, command string, zero R) (list []R) {
+	t.Helper()
 	args := []string{command, "-r", file, "-o", "json"}
 	out, err := exec.Command(os.Getenv(binaryEnv), args...).Output()
 	if err != nil {
@@ -150,9 +161,7 @@ func replayed[R any](t *testing.T, file, command string, zero R, of func(*R) (na
 		if err := record.ParseJSON(row, fields, &r); err != nil {
 			t.Fatal(err)
 		}
-		if n, ok := of(&r); ok {
-			list = append(list, n)
-		}
+		list = append(list, r)
 	}
 	return list
 }

@@ -110,6 +110,7 @@ type flowRow struct {
 	recent  flowTally
 	epoch   uint64
 	seen    time.Time
+	rtt     uint32 // us, of the last interval that knew it
 	latest  flowFace
 	isOther bool
 	merged  uint64
@@ -154,7 +155,7 @@ func (m *FlowSums) Add(b *record.Batch) {
 		for i := range b.Flows {
 			f := &b.Flows[i]
 			t := tallyOf(f)
-			m.add(flowKey{netns: f.NetNS, ifname: f.IfName}, f, f.Name, &t, f.Other && f.IfName == "")
+			m.add(flowKey{netns: f.NetNS, ifname: f.IfName}, &conversation{f, f.Name, 0, t}, f.Other && f.IfName == "")
 		}
 	} else {
 		list := conversations(b.Flows, m.by == byProcess || m.by == byContainer)
@@ -164,7 +165,7 @@ func (m *FlowSums) Add(b *record.Batch) {
 				c.tally.packets = c.tally.packetsIn + c.tally.packetsOut
 				c.tally.bytes = c.tally.bytesIn + c.tally.bytesOut
 			}
-			m.add(m.keyOf(c.flow), c.flow, c.name, &c.tally, c.flow.Other)
+			m.add(m.keyOf(c.flow), c, c.flow.Other)
 		}
 	}
 	m.lost.add(b.Lost)
@@ -174,6 +175,7 @@ func (m *FlowSums) Add(b *record.Batch) {
 type conversation struct {
 	flow  *record.Flow // as seen from the best interface, which knows the owner if any does
 	name  string       // of any of its records
+	rtt   uint32       // us; the best interface's, or any
 	tally flowTally
 }
 
@@ -268,7 +270,7 @@ func giveToOwners(list []conversation, index map[conversationKey]int) []conversa
 // interfaces; the counts in and out are taken from one.
 func (c *conversation) join(f *record.Flow) {
 	t := tallyOf(f)
-	c.name = cmp.Or(c.name, f.Name)
+	c.name, c.rtt = cmp.Or(c.name, f.Name), cmp.Or(c.rtt, f.RTTMicros)
 	if c.tally.flowsCount == 0 {
 		c.flow, c.tally = f, t
 		c.tally.packets, c.tally.bytes = f.HostPackets, f.HostBytes
@@ -280,7 +282,7 @@ func (c *conversation) join(f *record.Flow) {
 		cmp.Compare(f.HostPackets, c.flow.HostPackets),
 		cmp.Compare(f.PacketsIn+f.PacketsOut, c.flow.PacketsIn+c.flow.PacketsOut)) > 0
 	if better {
-		c.flow, c.tally = f, t
+		c.flow, c.tally, c.rtt = f, t, cmp.Or(f.RTTMicros, c.rtt)
 	}
 	c.tally.flowsCount = 1
 	c.tally.hostPackets, c.tally.hostBytes = sum.hostPackets+f.HostPackets, sum.hostBytes+f.HostBytes
@@ -329,7 +331,8 @@ func (m *FlowSums) keyOf(f *record.Flow) flowKey {
 	return k
 }
 
-func (m *FlowSums) add(key flowKey, f *record.Flow, name string, t *flowTally, other bool) {
+func (m *FlowSums) add(key flowKey, c *conversation, other bool) {
+	f, name, t := c.flow, c.name, &c.tally
 	m.total.add(t)
 	m.recent.add(t)
 	if other {
@@ -348,6 +351,7 @@ func (m *FlowSums) add(key flowKey, f *record.Flow, name string, t *flowTally, o
 		m.rows[key] = r
 	}
 	r.count(t, m.epoch, m.end)
+	r.rtt = cmp.Or(c.rtt, r.rtt)
 	if r.sum.flowsCount == t.flowsCount || f.Known() && !r.latest.Known() {
 		r.latest = flowFace{f.Endpoints, cmp.Or(name, r.latest.name), f.Direction}
 		return

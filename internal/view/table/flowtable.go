@@ -86,19 +86,20 @@ func (m *FlowSums) columns() []column {
 		}
 	}
 	rate := []column{
-		{title: "RATE", right: true}, {title: "PACKETS", right: true, rank: 4},
-		{title: "IN", right: true, rank: 6}, {title: "OUT", right: true, rank: 6},
-		{title: "TOTAL", right: true, rank: 5}, {title: "DROPS", right: true, rank: 3},
+		{title: "RATE", right: true}, {title: "PACKETS", right: true, rank: 5},
+		{title: "IN", right: true, rank: 7}, {title: "OUT", right: true, rank: 7},
+		{title: "TOTAL", right: true, rank: 6}, {title: "DROPS", right: true, rank: 4},
 	}
 	if m.by == byFlow {
 		columns := append([]column{{title: "FLOW", middle: true, min: 30}, nameColumn(2)}, rate...)
 		return append(columns,
-			column{title: "OWNER", middle: true, min: 14, rank: 1}, column{title: "CONTAINER", middle: true, min: 10, rank: 7},
-			column{title: "INTERFACE", middle: true, min: 10, rank: 8}, column{title: "RESENT", right: true, rank: 9})
+			column{title: "RTT", right: true, rank: 3}, column{title: "RESENT", right: true, rank: 3},
+			column{title: "OWNER", middle: true, min: 14, rank: 1}, column{title: "CONTAINER", middle: true, min: 10, rank: 8},
+			column{title: "INTERFACE", middle: true, min: 10, rank: 9})
 	}
 	key := map[string]string{byProcess: "PROCESS", byContainer: "CONTAINER", byPeer: "PEER", byPort: "PORT"}[m.by]
 	columns := append([]column{{title: key, middle: true, min: 24}, nameColumn(1)}, rate...)
-	return append(columns, column{title: "FLOWS", right: true, rank: 7}, column{title: "RESENT", right: true, rank: 8})
+	return append(columns, column{title: "RESENT", right: true, rank: 3}, column{title: "FLOWS", right: true, rank: 8})
 }
 
 // nameColumn is what a peer is called, beside its address.
@@ -133,14 +134,16 @@ func (m *FlowSums) cells(r *flowRow, o *Options, g *signs) []cell {
 		bitRate(now.bytesIn, span), bitRate(now.bytesOut, span), size(s.bytes), someCount(s.drops))...)
 	var container, at string
 	var who cell
+	rtt := "-"
 	if !r.isOther {
+		rtt = took(uint64(r.rtt))
 		who = ownerCell(&r.latest.Owner, "", g)
 		container, at = g.clean(containerName(&r.latest.Owner)), g.clean(place(&r.latest.Endpoints))
 	}
 	if m.by == byFlow {
-		return append(append(cells, who), plainCells(container, at, someCount(s.retransmits))...)
+		return append(append(append(cells, plainCells(rtt, someCount(s.retransmits))...), who), plainCells(container, at)...)
 	}
-	return append(cells, plainCells(count(now.flowsCount), someCount(s.retransmits))...)
+	return append(cells, plainCells(someCount(s.retransmits), count(now.flowsCount))...)
 }
 
 // keyCell names the row.
