@@ -128,10 +128,10 @@ func (l *live) rollPeers(b *record.Batch) {
 	if l.peers.told == nil {
 		return
 	}
-	if n := l.peers.told.Evicted(); n > 0 {
+	if n := l.peers.told.Lost(); n > 0 {
 		b.Lost = append(b.Lost, record.Lost{
 			Time: b.End, Place: "names of peers", Reason: "full", Count: n,
-			Effect: "these names are forgotten: their peers stand with their addresses only",
+			Effect: "these addresses have names that are forgotten, or rows have one of several: the addresses stand alone",
 		})
 	}
 }

@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 
 	"github.com/netfate/netfate/internal/decode"
+	observed "github.com/netfate/netfate/internal/dns"
 	"github.com/netfate/netfate/internal/enrich/iface"
 	"github.com/netfate/netfate/internal/kernel"
 	"github.com/netfate/netfate/internal/record"
@@ -173,9 +175,13 @@ func TestNobodyIsNamed(t *testing.T) {
 // where only those are asked for.
 func TestNamesForgotten(t *testing.T) {
 	l, hear := resolver(t)
-	for i := range 20 {
-		hear(uint32(i+1), 100, "www.example.com.", "www.example.com. 20 A 192.0.2.9")
+	hear(7, 100, "www.example.com.", "www.example.com. 20 A 192.0.2.9")
+	all := observed.Addresses{Name: "all.example.com"}
+	const room = 16384 // of peer.Names
+	for i := range room + 11 {
+		all.Addrs = append(all.Addrs, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
 	}
+	l.peers.learn(callerRef(8), &all, 101*seconds)
 	b := &record.Batch{End: time.Unix(1, 0)}
 	l.rollPeers(b)
 	if len(b.Lost) != 1 || b.Lost[0].Place != "names of peers" || b.Lost[0].Count != 12 {

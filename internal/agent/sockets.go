@@ -36,8 +36,9 @@ type socket struct {
 	at      uint64 // when it said so, CLOCK_MONOTONIC ns
 	round   uint64 // when it was listed last
 	over    bool
-	waited  int // intervals, since it is over
-	row     int // of the flow where most passes, in this interval; -1: none
+	waited  int  // intervals, since it is over
+	told    bool // its flow was told since it was taken in last
+	row     int  // of the flow where most passes, in this interval; -1: none
 	packets uint64
 }
 
@@ -82,7 +83,7 @@ func (s *sockets) take(e *decode.ConnEvent) {
 		have.total, have.over, have.waited = 0, false, 0 // the ports are another's now
 	}
 	have.pending += resent - have.total
-	have.total, have.at, have.round = resent, e.Time, s.round
+	have.total, have.at, have.round, have.told = resent, e.Time, s.round, false
 	if rtt, _, _ := e.RTT(); rtt > 0 {
 		have.rtt = rtt
 	}
@@ -106,7 +107,8 @@ func (s *sockets) tell(f *table.Flow, r *record.Flow, row int) {
 }
 
 // roll ends the interval: flows get what was sent again. What is of a flow that
-// was not seen waits for it for a while; with over, nothing waits.
+// was not seen waits for it as long as flows wait for their interfaces; with over,
+// nothing waits.
 func (s *sockets) roll(flows []record.Flow, over bool) {
 	if s == nil {
 		return
@@ -114,13 +116,13 @@ func (s *sockets) roll(flows []record.Flow, over bool) {
 	for pair, have := range s.of {
 		if have.row >= 0 {
 			flows[have.row].Retransmits += have.pending
-			have.pending, have.row, have.packets = 0, -1, 0
+			have.pending, have.row, have.packets, have.told = 0, -1, 0, true
 		}
 		have.over = have.over || s.round-have.round > maxRounds
 		if have.over {
 			have.waited++
 		}
-		if over || have.over && (have.pending == 0 || have.waited > maxWait) {
+		if over || have.over && (have.told || have.waited > maxWait) {
 			s.lost += have.pending
 			delete(s.of, pair)
 		}

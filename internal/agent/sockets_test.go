@@ -74,6 +74,9 @@ func TestSocketsOfFlows(t *testing.T) {
 		step("it waits", interval(s, false))
 	}
 	step("no flow ever", interval(s, false), "lost 2")
+	s.take(seen(6, 5, decode.ConnClosed, 0))
+	step("a flow that waits itself", interval(s, false))
+	step("it comes", interval(s, false, 6), "6: 0, 500 us")
 	s.take(seen(5, 5, decode.ConnOpened, 2))
 	step("the end", interval(s, true), "lost 2")
 	if len(s.of) != 0 {

@@ -15,8 +15,8 @@ var (
 	pod  = Owner{Start: 30, PID: 3, NetNS: 200}
 )
 
-// told is an answer; asked is a connection that begins.
-type told struct {
+// answer is what one process is told.
+type answer struct {
 	who  Owner
 	name string
 	addr string
@@ -24,7 +24,7 @@ type told struct {
 	ttl  time.Duration
 }
 
-func learn(n *Names, list ...told) {
+func learn(n *Names, list ...answer) {
 	for _, a := range list {
 		n.Learn(a.who, a.name, netip.MustParseAddr(a.addr), a.at*second, a.ttl)
 	}
@@ -35,44 +35,44 @@ func TestNames(t *testing.T) {
 	stranger, unknown := Owner{Start: 40, PID: 4, NetNS: 100}, Owner{NetNS: 100}
 	reused := Owner{Start: 99, PID: curl.PID, NetNS: 100}
 	for name, c := range map[string]struct {
-		answers []told
+		answers []answer
 		who     Owner
 		addr    string
 		at      uint64
 		want    string
 	}{
 		"nothing told":              {nil, curl, "192.0.2.1", 100, ""},
-		"told":                      {[]told{{curl, "a.example", "192.0.2.1", 100, 0}}, curl, "192.0.2.1", 100, "a.example"},
-		"IPv6":                      {[]told{{curl, "a.example", "2001:db8::1", 100, 0}}, curl, "2001:db8::1", 100, "a.example"},
-		"another address":           {[]told{{curl, "a.example", "192.0.2.1", 100, 0}}, curl, "192.0.2.2", 100, ""},
-		"before it was told":        {[]told{{curl, "a.example", "192.0.2.1", 100, 0}}, curl, "192.0.2.1", 99, ""},
-		"short TTL, connects later": {[]told{{curl, "a.example", "192.0.2.1", 100, time.Second}}, curl, "192.0.2.1", 100 + least, "a.example"},
-		"short TTL, over":           {[]told{{curl, "a.example", "192.0.2.1", 100, time.Second}}, curl, "192.0.2.1", 101 + least, ""},
-		"long TTL":                  {[]told{{curl, "a.example", "192.0.2.1", 100, time.Hour}}, curl, "192.0.2.1", 3700, "a.example"},
-		"long TTL, over":            {[]told{{curl, "a.example", "192.0.2.1", 100, time.Hour}}, curl, "192.0.2.1", 3701, ""},
-		"endless TTL":               {[]told{{curl, "a.example", "192.0.2.1", 100, 1 << 62}}, curl, "192.0.2.1", 101 + most, ""},
-		"told again":                {[]told{{curl, "a.example", "192.0.2.1", 100, 0}, {curl, "a.example", "192.0.2.1", 200, 0}}, curl, "192.0.2.1", 200 + least, "a.example"},
-		"told again, asked for then": {[]told{{curl, "a.example", "192.0.2.1", 100, 0}, {curl, "a.example", "192.0.2.1", 200, 0}}, curl, "192.0.2.1",
+		"told":                      {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}}, curl, "192.0.2.1", 100, "a.example"},
+		"IPv6":                      {[]answer{{curl, "a.example", "2001:db8::1", 100, 0}}, curl, "2001:db8::1", 100, "a.example"},
+		"another address":           {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}}, curl, "192.0.2.2", 100, ""},
+		"before it was told":        {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}}, curl, "192.0.2.1", 99, ""},
+		"short TTL, connects later": {[]answer{{curl, "a.example", "192.0.2.1", 100, time.Second}}, curl, "192.0.2.1", 100 + least, "a.example"},
+		"short TTL, over":           {[]answer{{curl, "a.example", "192.0.2.1", 100, time.Second}}, curl, "192.0.2.1", 101 + least, ""},
+		"long TTL":                  {[]answer{{curl, "a.example", "192.0.2.1", 100, time.Hour}}, curl, "192.0.2.1", 3700, "a.example"},
+		"long TTL, over":            {[]answer{{curl, "a.example", "192.0.2.1", 100, time.Hour}}, curl, "192.0.2.1", 3701, ""},
+		"endless TTL":               {[]answer{{curl, "a.example", "192.0.2.1", 100, 1 << 62}}, curl, "192.0.2.1", 101 + most, ""},
+		"told again":                {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}, {curl, "a.example", "192.0.2.1", 200, 0}}, curl, "192.0.2.1", 200 + least, "a.example"},
+		"told again, asked for then": {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}, {curl, "a.example", "192.0.2.1", 200, 0}}, curl, "192.0.2.1",
 			150, "a.example"},
-		"two names, the later": {[]told{{curl, "a.example", "192.0.2.1", 100, 0}, {curl, "b.example", "192.0.2.1", 101, 0}}, curl, "192.0.2.1",
+		"two names, the later": {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}, {curl, "b.example", "192.0.2.1", 101, 0}}, curl, "192.0.2.1",
 			101, "b.example"},
-		"two names, begun before the later": {[]told{{curl, "a.example", "192.0.2.1", 100, 0}, {curl, "b.example", "192.0.2.1", 102, 0}}, curl, "192.0.2.1",
+		"two names, begun before the later": {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}, {curl, "b.example", "192.0.2.1", 102, 0}}, curl, "192.0.2.1",
 			101, "a.example"},
-		"back and forth": {[]told{{curl, "a.example", "192.0.2.1", 100, 0}, {curl, "b.example", "192.0.2.1", 101, 0}, {curl, "a.example", "192.0.2.1", 102, 0}},
+		"back and forth": {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}, {curl, "b.example", "192.0.2.1", 101, 0}, {curl, "a.example", "192.0.2.1", 102, 0}},
 			curl, "192.0.2.1", 103, "a.example"},
-		"two processes, the one":   {[]told{{curl, "a.example", "192.0.2.1", 100, 0}, {wget, "b.example", "192.0.2.1", 101, 0}}, curl, "192.0.2.1", 102, "a.example"},
-		"two processes, the other": {[]told{{curl, "a.example", "192.0.2.1", 100, 0}, {wget, "b.example", "192.0.2.1", 101, 0}}, wget, "192.0.2.1", 102, "b.example"},
-		"two processes, a third":   {[]told{{curl, "a.example", "192.0.2.1", 100, 0}, {wget, "b.example", "192.0.2.1", 101, 0}}, stranger, "192.0.2.1", 102, ""},
-		"two processes, one later": {[]told{{curl, "a.example", "192.0.2.1", 100, 0}, {wget, "b.example", "192.0.2.1", 110, 0}}, stranger, "192.0.2.1", 105, "a.example"},
-		"two processes, of one mind": {[]told{{curl, "a.example", "192.0.2.1", 100, 0}, {wget, "a.example", "192.0.2.1", 101, 0}}, stranger, "192.0.2.1",
+		"two processes, the one":   {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}, {wget, "b.example", "192.0.2.1", 101, 0}}, curl, "192.0.2.1", 102, "a.example"},
+		"two processes, the other": {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}, {wget, "b.example", "192.0.2.1", 101, 0}}, wget, "192.0.2.1", 102, "b.example"},
+		"two processes, a third":   {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}, {wget, "b.example", "192.0.2.1", 101, 0}}, stranger, "192.0.2.1", 102, ""},
+		"two processes, one later": {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}, {wget, "b.example", "192.0.2.1", 110, 0}}, stranger, "192.0.2.1", 105, "a.example"},
+		"two processes, of one mind": {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}, {wget, "a.example", "192.0.2.1", 101, 0}}, stranger, "192.0.2.1",
 			102, "a.example"},
-		"asked for by another":  {[]told{{curl, "a.example", "192.0.2.1", 100, 0}}, stranger, "192.0.2.1", 102, "a.example"},
-		"nobody known":          {[]told{{curl, "a.example", "192.0.2.1", 100, 0}}, unknown, "192.0.2.1", 102, "a.example"},
-		"nobody known told":     {[]told{{unknown, "a.example", "192.0.2.1", 100, 0}, {unknown, "b.example", "192.0.2.1", 101, 0}}, unknown, "192.0.2.1", 102, ""},
-		"another namespace":     {[]told{{curl, "a.example", "192.0.2.1", 100, 0}, {pod, "b.example", "192.0.2.1", 101, 0}}, pod, "192.0.2.1", 102, "b.example"},
-		"only elsewhere":        {[]told{{pod, "b.example", "192.0.2.1", 101, 0}}, curl, "192.0.2.1", 102, ""},
-		"the number used again": {[]told{{curl, "a.example", "192.0.2.1", 100, 0}, {wget, "b.example", "192.0.2.1", 101, 0}}, reused, "192.0.2.1", 102, ""},
-		"own is over, others good": {[]told{{curl, "a.example", "192.0.2.1", 100, 0}, {wget, "b.example", "192.0.2.1", 101, time.Hour}}, curl, "192.0.2.1",
+		"asked for by another":  {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}}, stranger, "192.0.2.1", 102, "a.example"},
+		"nobody known":          {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}}, unknown, "192.0.2.1", 102, "a.example"},
+		"nobody known told":     {[]answer{{unknown, "a.example", "192.0.2.1", 100, 0}, {unknown, "b.example", "192.0.2.1", 101, 0}}, unknown, "192.0.2.1", 102, ""},
+		"another namespace":     {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}, {pod, "b.example", "192.0.2.1", 101, 0}}, pod, "192.0.2.1", 102, "b.example"},
+		"only elsewhere":        {[]answer{{pod, "b.example", "192.0.2.1", 101, 0}}, curl, "192.0.2.1", 102, ""},
+		"the number used again": {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}, {wget, "b.example", "192.0.2.1", 101, 0}}, reused, "192.0.2.1", 102, ""},
+		"own is over, others good": {[]answer{{curl, "a.example", "192.0.2.1", 100, 0}, {wget, "b.example", "192.0.2.1", 101, time.Hour}}, curl, "192.0.2.1",
 			200 + least, "b.example"},
 	} {
 		n := New()
@@ -80,63 +80,96 @@ func TestNames(t *testing.T) {
 		if got := n.Name(c.who, netip.MustParseAddr(c.addr), c.at*second); got != c.want {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
 		}
-		if evicted := n.Evicted(); evicted != 0 {
-			t.Errorf("%s: got %d names evicted, want none", name, evicted)
+		if lost := n.Lost(); lost != 0 {
+			t.Errorf("%s: got %d names lost, want none", name, lost)
 		}
 	}
 }
 
-// TestManyNamesOfOneAddress: those told last stay, and while one is missing that
-// would be good, nobody is of one mind.
+// TestManyNamesOfOneAddress: each process knows its own, and while one is missing
+// that would be good, nobody else is sure.
 func TestManyNamesOfOneAddress(t *testing.T) {
 	n := New()
-	learn(n, told{pod, "elsewhere.example", "192.0.2.1", 100, 0})
-	for i := range maxAnswers + 2 {
-		learn(n, told{Owner{Start: 1, PID: uint32(i + 1), NetNS: 100}, fmt.Sprintf("%d.example", i), "192.0.2.1", 100, 0})
+	process := func(i int) Owner { return Owner{Start: 1, PID: uint32(i + 1), NetNS: 100} }
+	const processes = maxNames + 2
+	for i := range processes {
+		learn(n, answer{process(i), fmt.Sprintf("%d.example", i), "192.0.2.1", 100, 0})
 	}
 	addr := netip.MustParseAddr("192.0.2.1")
-	for i, want := range []string{"", "", "2.example", "3.example"} {
-		if got := n.Name(Owner{Start: 1, PID: uint32(i + 1), NetNS: 100}, addr, 101*second); got != want {
-			t.Errorf("process %d: got %q, want %q", i+1, got, want)
+	for i := range processes {
+		if got, want := n.Name(process(i), addr, 101*second), fmt.Sprintf("%d.example", i); got != want {
+			t.Errorf("process %d: got %q, want %q", i, got, want)
 		}
 	}
-	if got := n.Evicted(); got != 2 {
-		t.Errorf("got %d names evicted, want 2", got)
-	}
-	// The same answer to all, later: but two others are missing.
-	for i := range maxAnswers {
-		learn(n, told{Owner{Start: 1, PID: uint32(i + 1), NetNS: 100}, "all.example", "192.0.2.1", 102, time.Hour})
-	}
 	stranger := Owner{Start: 7, PID: 77, NetNS: 100}
-	if got := n.Name(stranger, addr, 103*second); got != "" {
+	for i := range maxNames { // one after the other, they are all that is left
+		learn(n, answer{process(i), fmt.Sprintf("later-%d.example", i), "192.0.2.1", 401, 0})
+	}
+	learn(n, answer{process(0), "latest.example", "192.0.2.1", 600, time.Hour})
+	if got := n.Name(stranger, addr, 650*second); got != "" {
 		t.Errorf("got %q while others may be good, want none", got)
 	}
-	if got := n.Name(stranger, addr, 1000*second); got != "all.example" {
-		t.Errorf("got %q when the others are over, want all.example", got)
+	if got := n.Name(stranger, addr, 1000*second); got != "latest.example" {
+		t.Errorf("got %q when the others are over, want latest.example", got)
+	}
+	if got := n.Lost(); got != 0 {
+		t.Errorf("got %d names lost, want none: who asked for them has them", got)
 	}
 }
 
-// TestRoom: what is over makes room without being missed, and what is not is
-// counted.
-func TestRoom(t *testing.T) {
-	n := newNames(2)
-	learn(n, told{curl, "a.example", "192.0.2.1", 100, 0}, told{curl, "b.example", "192.0.2.2", 100, time.Hour})
-	learn(n, told{curl, "c.example", "192.0.2.3", 1000, 0}) // the first is over
-	if got := n.Evicted(); got != 0 {
-		t.Errorf("got %d names evicted, want none", got)
+// TestManyProcesses: who is forgotten is called as everybody, if that is clear, and
+// counted if not.
+func TestManyProcesses(t *testing.T) {
+	n := newNames(2, 10)
+	addr, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	learn(n, answer{curl, "a.example", "192.0.2.1", 100, 0}, answer{curl, "x.example", "192.0.2.2", 100, 0})
+	learn(n, answer{wget, "b.example", "192.0.2.1", 101, 0}, answer{wget, "x.example", "192.0.2.2", 101, 0})
+	if got := n.Name(curl, other, 102*second); got != "x.example" || n.Lost() != 0 {
+		t.Errorf("got %q, want x.example, and nothing lost", got)
 	}
-	learn(n, told{curl, "d.example", "192.0.2.4", 1001, 0})
-	if got := n.Evicted(); got != 1 {
-		t.Errorf("got %d names evicted, want 1", got)
+	if got := n.Name(curl, addr, 102*second); got != "" {
+		t.Errorf("got %q, want none", got)
+	}
+	if got := n.Lost(); got != 1 {
+		t.Errorf("got %d names lost, want 1", got)
+	}
+	if got := n.Name(wget, addr, 102*second); got != "b.example" {
+		t.Errorf("got %q, want b.example", got)
+	}
+}
+
+// TestManyAddresses: what is over makes room without being missed, and what is not
+// is counted.
+func TestManyAddresses(t *testing.T) {
+	n := newNames(10, 2)
+	learn(n, answer{curl, "a.example", "192.0.2.1", 100, 0}, answer{curl, "b.example", "192.0.2.2", 100, time.Hour})
+	learn(n, answer{curl, "c.example", "192.0.2.3", 1000, 0}) // the first is over
+	if got := n.Lost(); got != 0 {
+		t.Errorf("got %d names lost, want none", got)
+	}
+	learn(n, answer{curl, "d.example", "192.0.2.4", 1001, 0})
+	if got := n.Lost(); got != 1 {
+		t.Errorf("got %d names lost, want 1", got)
 	}
 	if got := n.Name(curl, netip.MustParseAddr("192.0.2.4"), 1001*second); got != "d.example" {
 		t.Errorf("got %q, want d.example", got)
 	}
-	for i := range 2 * maxAnswers { // each over when the next comes
-		learn(n, told{curl, fmt.Sprintf("%d.example", i), "192.0.2.4", 2000 + 1000*uint64(i), 0})
+}
+
+// TestChangesOfOneProcess: the latest are remembered.
+func TestChangesOfOneProcess(t *testing.T) {
+	n := New()
+	addr := netip.MustParseAddr("192.0.2.1")
+	for i := range 10 {
+		learn(n, answer{curl, fmt.Sprintf("%d.example", i), "192.0.2.1", 100 + uint64(i), 0})
 	}
-	if got := n.Evicted(); got != 0 {
-		t.Errorf("got %d names evicted of those that are over, want none", got)
+	for i := 10 - maxTimes; i < 10; i++ {
+		if got, want := n.Name(curl, addr, (100+uint64(i))*second), fmt.Sprintf("%d.example", i); got != want {
+			t.Errorf("at %d s: got %q, want %q", 100+i, got, want)
+		}
+	}
+	if got := n.Name(curl, addr, 101*second); got != "" {
+		t.Errorf("longer ago: got %q, want none", got)
 	}
 }
 
