@@ -38,7 +38,7 @@ type connRow struct {
 	key connGroup
 	connTally
 	owner        record.Owner
-	name         string // the latest
+	called       called // the peer
 	connect, rtt latencies
 	why          map[string]uint64 // failures by their cause
 }
@@ -129,7 +129,9 @@ func (r *connRow) add(c *record.Conn) {
 	if c.Known() {
 		r.owner = c.Owner
 	}
-	r.name = cmp.Or(c.Name, r.name)
+	if r.key.peer.IsValid() {
+		r.called.add(c.Name)
+	}
 	if c.Event == record.ConnOpened && c.ConnectMicros > 0 {
 		r.connect.add(uint64(c.ConnectMicros))
 	}
@@ -198,11 +200,7 @@ func (m *ConnSums) columns() []column {
 }
 
 func (m *ConnSums) cells(r *connRow, g *signs) []cell {
-	name := ""
-	if m.by == byPeer && r != m.other {
-		name = g.clean(r.name)
-	}
-	return append([]cell{m.keyCell(r, g)}, plainCells(name,
+	return append([]cell{m.keyCell(r, g), r.called.cell(g)}, plainCells(
 		count(r.opened), someCount(r.failed), count(r.closed), someCount(r.broken),
 		took(r.connect.at(0.5)), took(r.connect.at(0.95)), took(r.connect.at(0.99)),
 		took(r.rtt.at(0.5)), took(r.rtt.at(0.99)), resent(r.retransmits, r.segments),

@@ -111,6 +111,7 @@ type flowRow struct {
 	epoch   uint64
 	seen    time.Time
 	rtt     uint32 // us, of the last interval that knew it
+	called  called // the peer
 	latest  flowFace
 	isOther bool
 	merged  uint64
@@ -120,7 +121,6 @@ type flowRow struct {
 // record's size.
 type flowFace struct {
 	record.Endpoints
-	name      string
 	direction record.Direction
 }
 
@@ -332,7 +332,7 @@ func (m *FlowSums) keyOf(f *record.Flow) flowKey {
 }
 
 func (m *FlowSums) add(key flowKey, c *conversation, other bool) {
-	f, name, t := c.flow, c.name, &c.tally
+	f, t := c.flow, &c.tally
 	m.total.add(t)
 	m.recent.add(t)
 	if other {
@@ -352,15 +352,17 @@ func (m *FlowSums) add(key flowKey, c *conversation, other bool) {
 	}
 	r.count(t, m.epoch, m.end)
 	r.rtt = cmp.Or(c.rtt, r.rtt)
+	if m.by == byFlow || m.by == byPeer {
+		r.called.add(c.name)
+	}
 	if r.sum.flowsCount == t.flowsCount || f.Known() && !r.latest.Known() {
-		r.latest = flowFace{f.Endpoints, cmp.Or(name, r.latest.name), f.Direction}
+		r.latest = flowFace{f.Endpoints, f.Direction}
 		return
 	}
 	// The first record that knew its owner knew best who began, too.
 	if f.Known() {
 		r.latest.Owner = f.Owner
 	}
-	r.latest.name = cmp.Or(name, r.latest.name)
 }
 
 func (r *flowRow) count(t *flowTally, epoch uint64, at time.Time) {
@@ -468,7 +470,7 @@ func (m *FlowSums) records() []record.Flow {
 				f.Cgroup = ""
 			}
 		case m.by == byPeer:
-			f.DstAddr, f.Name = r.key.tuple.dst, l.name
+			f.DstAddr, f.Name = r.key.tuple.dst, r.called.latest
 		case m.by == byPort:
 			f.Proto, f.DstPort = r.key.proto, r.key.tuple.dport
 		}

@@ -125,11 +125,7 @@ func (m *FlowSums) cells(r *flowRow, o *Options, g *signs) []cell {
 			size(s.bytesIn), size(s.bytesOut), count(s.packetsIn), count(s.packetsOut),
 			count(s.buffersIn), count(s.buffersOut), someCount(s.drops), count(now.flowsCount))...)
 	}
-	name := ""
-	if !r.isOther && (m.by == byFlow || m.by == byPeer) {
-		name = g.clean(r.latest.name)
-	}
-	cells := append([]cell{key}, plainCells(name,
+	cells := append([]cell{key, r.called.cell(g)}, plainCells(
 		bitRate(now.bytes, span), perSecond(now.packets, span),
 		bitRate(now.bytesIn, span), bitRate(now.bytesOut, span), size(s.bytes), someCount(s.drops))...)
 	var container, at string
