@@ -138,11 +138,20 @@ func TestDigAndDNSMasq(t *testing.T) {
 	}
 }
 
-// TestLargeDatagrams: answers of up to 64 KiB over UDP are read to their end.
+// TestLargeDatagrams: answers of up to 64 KiB over UDP are read to their end, over
+// both versions of IP.
 func TestLargeDatagrams(t *testing.T) {
 	need.Root(t)
 	client, server := pair(netlab.New(t))
 	nameServer(server, serverAddr+":53")
+	const serverSix = "fd00::2"
+	for n, addr := range map[*netlab.NetNS]string{client: "fd00::1/64", server: serverSix + "/64"} {
+		n.IPv6()
+		n.Addr("eth0", addr)
+	}
+	client.Neigh("eth0", serverSix, server.MAC("eth0"))
+	server.Neigh("eth0", "fd00::1", client.MAC("eth0"))
+	nameServer(server, "["+serverSix+"]:53")
 	got := map[string]string{}
 	w := watchQueries(t, client, func(q *record.Query) {
 		last := ""
@@ -151,18 +160,24 @@ func TestLargeDatagrams(t *testing.T) {
 		}
 		got[q.QName] = fmt.Sprintf("%s %s %s %d %s", q.Proto, q.RCode, q.Error, len(q.Answers), last)
 	})
-	for _, name := range []string{"ok.example.com", "many.example.com", "wide.example.com", "huge.example.com"} {
-		out := client.Exec("dig", "@"+serverAddr, "+bufsize=65535", "+ignore", "+tries=1", "+timeout=20", name, "A")
+	for _, name := range []string{"ok.example.com", "many.example.com", "wide.example.com", "huge.example.com", "ok.six.example.com", "huge.six.example.com"} {
+		at := serverAddr
+		if strings.Contains(name, ".six.") {
+			at = serverSix
+		}
+		out := client.Exec("dig", "@"+at, "+bufsize=65535", "+ignore", "+tries=1", "+timeout=20", name, "A")
 		if !strings.Contains(out, "status: NOERROR") {
 			t.Errorf("dig %s says:\n%s", name, out)
 		}
 	}
 	w.stop()
 	want := map[string]string{
-		"ok.example.com":   "udp NOERROR  1 192.0.0.1",
-		"many.example.com": "udp NOERROR  90 192.0.0.90",
-		"wide.example.com": "udp NOERROR  101 200 more",
-		"huge.example.com": "udp NOERROR  101 1400 more",
+		"ok.example.com":       "udp NOERROR  1 192.0.0.1",
+		"many.example.com":     "udp NOERROR  90 192.0.0.90",
+		"wide.example.com":     "udp NOERROR  101 200 more",
+		"huge.example.com":     "udp NOERROR  101 1400 more",
+		"ok.six.example.com":   "udp NOERROR  1 192.0.0.1",
+		"huge.six.example.com": "udp NOERROR  101 1400 more",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("answers (-want +got):\n%s", diff)
