@@ -60,7 +60,7 @@ func TestDigAndDNSMasq(t *testing.T) {
 	}
 	d := startDNSMasq(server, serverAddr, options...)
 
-	got := map[asked]int{}
+	got := map[inquiry]int{}
 	var truncated, tcp, unanswered []record.Query
 	w := watchQueries(t, client, func(q *record.Query) {
 		switch {
@@ -72,7 +72,7 @@ func TestDigAndDNSMasq(t *testing.T) {
 		case q.Proto == "tcp":
 			tcp = append(tcp, *q)
 		}
-		got[asked{q.QName, q.QType, q.RCode}]++
+		got[inquiry{q.QName, q.QType, q.RCode}]++
 	})
 	const clients = 16
 	rounds := 40

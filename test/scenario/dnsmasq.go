@@ -54,18 +54,18 @@ func (d *dnsmasq) said() string {
 // freeze stops it where it is: from then on it is silent.
 func (d *dnsmasq) freeze() { d.n.Must("stop dnsmasq", d.cmd.Process.Signal(syscall.SIGSTOP)) }
 
-// asked is a question, and how it was answered.
-type asked struct{ QName, QType, RCode string }
+// inquiry is a question, and how it was answered.
+type inquiry struct{ QName, QType, RCode string }
 
 // logged counts what its log says that it was asked and answered.
-func (d *dnsmasq) logged() map[asked]int {
+func (d *dnsmasq) logged() map[inquiry]int {
 	// The process (of TCP each connection has one), the number of the question, what happened.
 	question := regexp.MustCompile(`^(dnsmasq\[\d+\]: \d+) \S+ query\[(\w+)\] (\S+) from `)
 	answer := regexp.MustCompile(`^(dnsmasq\[\d+\]: \d+) \S+ (?:config|reply) \S+ is (\S+)`)
-	all := map[string]asked{}
+	all := map[string]inquiry{}
 	for line := range strings.Lines(d.said()) {
 		if m := question.FindStringSubmatch(line); m != nil {
-			all[m[1]] = asked{m[3], m[2], ""}
+			all[m[1]] = inquiry{m[3], m[2], ""}
 		} else if m := answer.FindStringSubmatch(line); m != nil {
 			q := all[m[1]]
 			q.RCode = "NOERROR"
@@ -76,7 +76,7 @@ func (d *dnsmasq) logged() map[asked]int {
 			all[m[1]] = q
 		}
 	}
-	counts := map[asked]int{}
+	counts := map[inquiry]int{}
 	for _, q := range all {
 		counts[q]++
 	}
