@@ -200,8 +200,8 @@ func TestSYNCookies(t *testing.T) {
 			// CONFIG_HZ is 1,000 at most; the kernel's note may be a second old.
 			if e := openRows(t, s, lab.Inodes())[listener]; e.RwndLimited == 0 || e.RwndLimited > 20_000 {
 				t.Errorf("got cookies %d jiffies ago, want some, and not long ago", e.RwndLimited)
-			} else if !c.always && !c.shared && e.Window != 3 { // the kernel takes one more than it was told
-				t.Errorf("got %d handshakes that wait, want 3", e.Window)
+			} else if !c.always && !c.shared && (e.Window < 2 || e.Window > 3) { // newer kernels take one more than they were told
+				t.Errorf("got %d handshakes that wait, want 2 or 3", e.Window)
 			}
 		})
 	}
