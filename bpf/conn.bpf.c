@@ -101,6 +101,22 @@ static __always_inline __u32 netns_of(const struct sock *sk)
 	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 }
 
+/*
+ * How long ago a listener answered SYNs with cookies: jiffies, 0 if it never did.
+ * The kernel notes that at most once a second (tcp_synq_overflow()), of listeners
+ * that share a port in what they share.
+ */
+static __always_inline __u32 since_cookies(const struct sock *sk)
+{
+	const struct tcp_sock *tp = (const void *)sk;
+	const struct sock_reuseport *group = BPF_CORE_READ(sk, sk_reuseport_cb);
+	__u32 then = group ? BPF_CORE_READ(group, synq_overflow_ts) :
+			     BPF_CORE_READ(tp, rx_opt.ts_recent_stamp);
+	__u32 ago = (__u32)bpf_jiffies64() - then;
+
+	return then ? ago ?: 1 : 0;
+}
+
 /* The socket's own side of a row. */
 static __always_inline void fill(struct conn_event *e, const struct sock *sk)
 {
@@ -115,6 +131,7 @@ static __always_inline void fill(struct conn_event *e, const struct sock *sk)
 		e->backlog_max = BPF_CORE_READ(sk, sk_max_ack_backlog);
 		e->overflows = BPF_CORE_READ(sk, sk_drops.counter);
 		e->window = BPF_CORE_READ(icsk, icsk_accept_queue.qlen.counter);
+		e->rwnd_limited = since_cookies(sk);
 		return;
 	}
 	e->bytes_in = BPF_CORE_READ(tp, bytes_received);

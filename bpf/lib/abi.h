@@ -218,7 +218,7 @@ struct conn_event {
 	__u64 time;   /* CLOCK_MONOTONIC ns */
 	__u64 bytes_in; /* tp->bytes_received: FIN counts */
 	__u64 bytes_out;	 /* tp->bytes_acked: SYN and FIN count */
-	__u32 rwnd_limited; /* jiffies */
+	__u32 rwnd_limited; /* jiffies; of a listener, since it sent SYN cookies, 0: never */
 	__u32 srtt;   /* us, times 8 */
 	__u32 rttvar;   /* us, times 4 */
 	__u32 rtt_min;   /* us; all ones: none */
@@ -253,8 +253,8 @@ struct packet_event {
 	struct owner owner; /* of the socket */
 	__u64 time; /* CLOCK_MONOTONIC ns */
 	__u64 conn; /* of no other connection that is open; 0: not told */
-	__u32 seq; /* of the first byte here */
-	__u32 ack;
+	__u32 seq; /* of the first byte here; in a datagram its place, from 0 */
+	__u32 ack; /* of a datagram: its whole length */
 	__u32 ifindex;
 	__u32 missing; /* bytes of the payload behind these that no row has */
 	__u32 skipped; /* bytes right before these that nobody wanted to have */

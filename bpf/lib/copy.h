@@ -13,8 +13,8 @@
 
 #define TINY 256	 /* most questions, and requests */
 #define SMALL 1024 /* most answers, and heads of responses */
-#define LARGE 4096 /* what EDNS allows */
-#define CHUNKS 16  /* of LARGE: a whole buffer of GSO */
+#define LARGE 4096 /* what most name servers allow by EDNS, at most */
+#define CHUNKS 16  /* of LARGE: the largest datagram, a whole buffer of GSO */
 
 #define FRAG_OFFSET 0x1fff
 
@@ -211,8 +211,10 @@ static __noinline int copy_row(struct __sk_buff *skb, const struct packet_event 
 }
 
 /*
- * Copies a packet whose tuple, flags and layout are known: a datagram in one row,
- * as far as it fits, a segment in as many as it takes.
+ * Copies a packet whose tuple, flags and layout are known, in as many rows as it
+ * takes: one after the other, since nothing else runs on this CPU meanwhile that
+ * writes them. Of a datagram each row has its place and the whole length, so that
+ * Go can put it together.
  */
 static __always_inline void copy_packet(struct __sk_buff *skb, struct packet_event *e,
 					const struct layout *at)
@@ -220,12 +222,14 @@ static __always_inline void copy_packet(struct __sk_buff *skb, struct packet_eve
 	__u32 left = at->length, off = at->payload, n;
 
 	sign(skb, e);
+	if (e->tuple.proto == IPPROTO_UDP)
+		e->ack = at->length;
 	for (int i = 0; i < CHUNKS; i++) {
 		n = left < LARGE ? left : LARGE;
 		left -= n;
-		e->missing = e->tuple.proto == IPPROTO_UDP || i == CHUNKS - 1 ? left : 0;
+		e->missing = i == CHUNKS - 1 ? left : 0;
 		copy_row(skb, e, off, n);
-		if (!left || e->tuple.proto == IPPROTO_UDP)
+		if (!left)
 			return;
 		off += n;
 		e->seq += n;

@@ -209,6 +209,8 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+struct sock_reuseport;
+
 struct sock {
 	struct sock_common __sk_common;
 	atomic_t sk_drops;
@@ -222,6 +224,11 @@ struct sock {
 	int sk_sndbuf;
 	u32 sk_ack_backlog;
 	u32 sk_max_ack_backlog;
+	struct sock_reuseport *sk_reuseport_cb;
+};
+
+struct sock_reuseport {
+	unsigned int synq_overflow_ts;
 };
 
 struct socket {
@@ -261,6 +268,9 @@ struct tcp_sock {
 	u32 snd_nxt;
 	u32 snd_una;
 	u32 srtt_us;
+	struct {
+		int ts_recent_stamp;
+	} rx_opt;
 	u64 bytes_received;
 	u32 segs_in;
 	u64 bytes_acked;
@@ -443,4 +453,4 @@ struct sk_buff___vlan_present {
 #pragma clang attribute pop
 
 #endif
-/* sha256 of wanted.txt and of the text above: 12872e818604ef627bc3bce74d3d865371b7ad46a3da4eec9f618a7af8ba2926 */
+/* sha256 of wanted.txt and of the text above: d17dfc1d7cb9c67774a784f24a4f9eab37c43b9bf5c30bebcb4422a993c9e740 */

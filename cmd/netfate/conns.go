@@ -28,6 +28,9 @@ connection is closed by the side that sends the first FIN, by a reset of either,
 or by a timeout. Bytes are those of the application. Nothing is done for each
 packet: it costs next to nothing where connections live long.
 
+A peer has the name that DNS told the socket's owner for its address before the
+connection began; nobody is asked for it, and DNS inside TLS is not read.
+
 FILTER is a pcap-filter expression as tcpdump takes it; of a packet, connections
 have addresses and ports only.`,
 		Example: `  sudo netfate conns                       what happens, one line an event
@@ -60,5 +63,6 @@ have addresses and ports only.`,
 	f.BoolVarP(&failed, "failed", "f", false, "only those that failed or broke, with the cause")
 	f.BoolVar(&listeners, "listeners", false, "a table of listening sockets and their queues")
 	w.flags(cmd)
+	w.naming(cmd)
 	return cmd
 }

@@ -39,7 +39,8 @@ verdict:
   invalid   it was broken or forged
   benign    cost nobody anything (hidden; --all shows it)
 
-Counts are made in the kernel and are complete. FILTER is a pcap-filter
+Counts are made in the kernel and are complete. A peer has the name that DNS
+told the socket's owner for its address; nobody is asked for it. FILTER is a pcap-filter
 expression as tcpdump takes it, evaluated in the kernel.`,
 		Example: `  sudo netfate drops                      a table, refreshed every second
   sudo netfate drops -d 30s -o json       thirty seconds, one object a line
@@ -73,6 +74,7 @@ expression as tcpdump takes it, evaluated in the kernel.`,
 	f.BoolVarP(&each, "each", "e", false, "one row an event, as far as they are sampled")
 	f.BoolVar(&stack, "stack", false, "with the kernel stack of a sample")
 	w.flags(cmd)
+	w.naming(cmd)
 	return cmd
 }
 
@@ -91,7 +93,7 @@ func why(book *verdict.Book) func(record.Drop) string {
 func newFlows() *cobra.Command {
 	w := &watch{every: time.Second}
 	var by string
-	var all bool
+	var all, rtt bool
 	cmd := &cobra.Command{
 		Use:   "flows [FILTER]",
 		Short: "Who talks to whom: bytes, packets, rates, drops",
@@ -105,16 +107,21 @@ the capture: what is in a tunnel counts as that, a fragment to the flow of its
 packet. What goes out is then what the side sent that began, and comes in what it
 was answered.
 
+A peer has the name that DNS told the socket's owner for its address before the
+flow began; nobody is asked for it, and DNS inside TLS is not read. --rtt watches
+connections too: round-trip times, and segments that were sent again.
+
 FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel, or
 on each frame of the capture.`,
 		Example: `  sudo netfate flows                       flows by rate, refreshed every second
   sudo netfate flows --by process          who uses the bandwidth
   sudo netfate flows --by interface -o csv for a spreadsheet
+  sudo netfate flows --rtt port 5432       how far the database is, and what is lost on the way
   sudo netfate flows -d 1m -n 10 port 443  the ten busiest HTTPS flows of a minute
   netfate flows -r night.pcap -n 20        who talked most
   netfate flows -r night.pcap -o json ip6  each second's flows of IPv6, one object a line`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			w.cfg.Flows, w.cfg.Drops = true, true
+			w.cfg.Flows, w.cfg.Drops, w.cfg.Conns = true, true, rtt
 			if err := w.preparePackets(cmd.Context(), args); err != nil {
 				return err
 			}
@@ -134,11 +141,13 @@ on each frame of the capture.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&by, "by", "flow", "group by "+strings.Join(table.FlowGroups(), ", "))
+	f.BoolVar(&rtt, "rtt", false, "with round-trip times and segments sent again, from the TCP sockets of this host")
 	f.BoolVarP(&all, "all", "a", false, "everything (flows hide nothing; accepted for symmetry with drops)")
 	if err := f.MarkHidden("all"); err != nil {
 		panic(err)
 	}
 	w.captureOrRecordingFlags(cmd)
+	w.naming(cmd)
 	return cmd
 }
 
@@ -174,6 +183,7 @@ func overview(cmd *cobra.Command) {
 		return w.run(cmd.Context(), "drops and flows", []agent.Output{{Name: "the tables", Sink: both{dropView, flowView}}})
 	}
 	w.flags(cmd)
+	w.naming(cmd)
 }
 
 // both is two views that take turns.

@@ -33,6 +33,7 @@ type watch struct {
 	comm      string
 	container string
 	raw       bool
+	noNames   bool
 
 	packets
 	cfg agent.Config
@@ -48,6 +49,11 @@ func (w *watch) flags(cmd *cobra.Command) {
 	f.IntVarP(&w.rows, "rows", "n", 0, "rows to show (0: as many as fit, or all)")
 	f.StringVarP(&w.read, "read", "r", "", "read a recording instead of this host; needs no privileges")
 	w.selection(cmd)
+}
+
+// naming adds the flag of commands that show peers.
+func (w *watch) naming(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&w.noNames, "no-names", false, "do not watch DNS answers for the names of peers")
 }
 
 // selection adds the flags that restrict what is shown.
@@ -78,6 +84,7 @@ func (w *watch) prepare(ctx context.Context, args []string) error {
 		return usagef("--rows %d is negative", w.rows)
 	}
 	w.cfg.Interval, w.cfg.Raw = w.every, w.raw
+	w.cfg.Names = !w.noNames && (w.cfg.Drops || w.cfg.Flows || w.cfg.Conns)
 	w.cfg.Select = agent.Select{Interface: w.iface, PID: w.pid, Comm: w.comm, Container: w.container}
 	expr := expression(args)
 	if w.read != "" && expr != "" {

@@ -22,6 +22,8 @@ type conns struct {
 	sensor *conn.Sensor
 	open   bool // those that are open are told too, each interval
 	filter *filter.Pair
+	// sockets is nil where no flows are watched.
+	sockets *sockets
 
 	rows    []decode.ConnEvent
 	omitted uint64
@@ -36,6 +38,7 @@ func (c *conns) read() error {
 		if err != nil || !ok {
 			return err
 		}
+		c.sockets.take(&e)
 		c.keep(&e)
 	}
 }
@@ -53,13 +56,16 @@ func (c *conns) keep(e *decode.ConnEvent) {
 
 // end takes the last changes of an interval, and those that are open at its end.
 func (c *conns) end() error {
-	if err := c.read(); err != nil || !c.open {
+	now := time.Now()
+	if err := c.read(); err != nil || !c.open && !c.sockets.due(now) {
 		return err
 	}
+	defer c.sockets.list(now)()
 	changes := len(c.rows)
 	var more uint64
 	err := c.sensor.Open(func(e *decode.ConnEvent) {
-		if !matches(c.filter, e.Sides()) {
+		c.sockets.take(e)
+		if !c.open || !matches(c.filter, e.Sides()) {
 			return
 		}
 		if len(c.rows)-changes >= maxConnRows {
@@ -165,6 +171,7 @@ func (l *live) conn(e *decode.ConnEvent) record.Conn {
 		}
 		r.Backlog, r.BacklogMax = uint64(e.Backlog), uint64(e.BacklogMax)
 		r.SynQueue, r.Overflows = uint64(e.Window), uint64(e.Overflows)
+		r.CookieTime = l.cookieTime(e)
 		r.Side = record.Server
 		r.Start = l.clock.Wall(e.Conn.Start)
 		r.Older = e.Conn.Flags&decode.ConnOlder != 0
@@ -195,7 +202,18 @@ func (l *live) conn(e *decode.ConnEvent) record.Conn {
 	r.RwndMicros = uint64(e.RwndLimited) * l.tick / 1000
 	r.ZeroWindow = r.Event == record.ConnOpen && e.State == tcpEstablished && e.Window == 0
 	r.ClosedBy, r.Error = e.ClosedBy(), e.Error()
+	r.Name = l.connPeer(e, o, &r)
 	return r
+}
+
+// cookieTime is when a listener last sent SYN cookies, zero if it never did. The
+// kernel's note of that goes round after 2^32 jiffies: what seems to be in the
+// future was long ago.
+func (l *live) cookieTime(e *decode.ConnEvent) time.Time {
+	if e.RwndLimited == 0 || e.RwndLimited > 1<<31 {
+		return time.Time{}
+	}
+	return l.clock.Wall(e.Time - uint64(e.RwndLimited)*l.tick)
 }
 
 const (

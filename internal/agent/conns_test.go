@@ -105,11 +105,12 @@ func TestConnRecord(t *testing.T) {
 	compare("listener", func(e *decode.ConnEvent) {
 		e.Conn = decode.Conn{Tuple: tupleOf("0.0.0.0:80", "0.0.0.0:0"), Role: decode.ConnListener, Start: 1e9, Flags: decode.ConnOlder}
 		e.What, e.State, e.Backlog, e.BacklogMax, e.Window, e.Overflows = decode.ConnOpen, 10, 3, 128, 4, 9
+		e.RwndLimited = 250
 	}, func(c *record.Conn) {
 		*c = record.Conn{
 			Endpoints: record.Endpoints{Time: c.Time, Host: "web1", Proto: "tcp", DstAddr: netip.MustParseAddr("0.0.0.0"), DstPort: 80},
 			Event:     record.ConnListens, State: "listen", Side: record.Server, Start: c.Start, Older: true,
-			Backlog: 3, BacklogMax: 128, SynQueue: 4, Overflows: 9,
+			Backlog: 3, BacklogMax: 128, SynQueue: 4, Overflows: 9, CookieTime: c.Time.Add(-time.Second),
 		}
 	})
 }

@@ -26,6 +26,7 @@ type live struct {
 	conns    conns        // its sensor is nil if not asked for
 	queries  queries      // likewise
 	requests requests     // likewise
+	peers    peers        // names nobody if not asked for
 
 	dropTable *table.Drops
 	flowTable *table.Flows
@@ -177,7 +178,7 @@ func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, e
 		if err := l.queries.read(l); err != nil {
 			return nil, err
 		}
-		l.queries.roll(b, l.over)
+		l.rollPeers(b)
 	}
 	if l.requests.sensor != nil {
 		if err := l.requests.read(l); err != nil {
@@ -334,7 +335,7 @@ func (l *live) drop(key *decode.DropKey, o decode.OwnerRef, at time.Time) record
 			o, _ = l.names.Owner(&pair)
 		}
 	}
-	r.Owner = l.names.owner(o)
+	r.Owner, r.Name = l.names.owner(o), l.dropPeer(k, o, &r)
 	l.names.judge(&r, function)
 	return r
 }
@@ -392,7 +393,13 @@ func (l *live) rollFlows(b *record.Batch, lost []table.PairDrops) {
 		l.rows = nil
 	}
 	b.Flows = make([]record.Flow, 0, l.flowTable.Len())
-	l.flowTable.Roll(l.names, lost, func(f *table.Flow) { b.Flows = append(b.Flows, l.flow(f, b.End)) })
+	l.flowTable.Roll(l.names, lost, func(f *table.Flow) {
+		r := l.flow(f, b.End)
+		l.conns.sockets.tell(f, &r, len(b.Flows))
+		b.Flows = append(b.Flows, r)
+	})
+	l.conns.sockets.roll(b.Flows, l.over)
+	l.conns.sockets.losses(b)
 }
 
 // maxIdleRows bounds the rows whose memory is kept from one interval to the
@@ -419,11 +426,8 @@ func (l *live) flow(f *table.Flow, at time.Time) record.Flow {
 	default:
 		r.Direction = record.In
 	}
-	first, last := f.In.First, max(f.In.Last, f.Out.Last)
-	if first == 0 || f.Out.First != 0 && f.Out.First < first {
-		first = f.Out.First
-	}
-	r.Start, r.End = l.clock.Wall(first), l.clock.Wall(last)
+	r.Start, r.End = l.clock.Wall(f.First()), l.clock.Wall(max(f.In.Last, f.Out.Last))
+	r.Name = l.flowPeer(f, &r)
 	return r
 }
 

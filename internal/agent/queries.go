@@ -21,6 +21,7 @@ type queries struct {
 	passed aging[passing, int] // datagrams that a socket here sent and none has received yet
 	seed   maphash.Seed
 	packet packet.Packet
+	now    uint64 // of the event that is taken in, CLOCK_MONOTONIC ns
 	event  decode.PacketEvent
 }
 
@@ -47,9 +48,9 @@ type passing struct {
 // waited for.
 const patient = 10 * time.Second
 
-func newQueries(sensor *dnssensor.Sensor) queries {
+func newQueries(sensor *dnssensor.Sensor, told func(*dns.Addresses)) queries {
 	return queries{
-		sensor: sensor, tracker: dns.New(dns.Config{Once: true}), seed: maphash.MakeSeed(),
+		sensor: sensor, tracker: dns.New(dns.Config{Once: true, Told: told}), seed: maphash.MakeSeed(),
 		askers: aging[asker, origin]{patience: patient}, passed: aging[passing, int]{patience: patient},
 	}
 }
@@ -69,6 +70,7 @@ func (q *queries) read(l *live) error {
 }
 
 func (q *queries) take(e *decode.PacketEvent, payload []byte, at time.Time) {
+	q.now = e.Time
 	src, dst := ends(&e.Tuple)
 	if e.Proto == protoUDP && q.twice(e, passing{src, dst, maphash.Bytes(q.seed, payload)}) {
 		return
@@ -107,7 +109,8 @@ func (q *queries) remember(e *decode.PacketEvent, src, dst netip.AddrPort) {
 		o.side = record.Server // the question came in, or the answer goes out
 	}
 	key := asker{client, e.Proto}
-	if have, ok := q.askers.get(key); ok && (have.side == record.Client || o.side == record.Server) && have.owner.PID != 0 {
+	own := o.side == record.Client && o.owner.PID != 0 // also where the port was another's a moment ago
+	if have, ok := q.askers.get(key); ok && !own && (have.side == record.Client || o.side == record.Server) && have.owner.PID != 0 {
 		return
 	}
 	q.askers.put(key, o)

@@ -13,7 +13,7 @@ import (
 func message(src, dst string, dir uint8, pid uint32) *decode.PacketEvent {
 	t := tupleOf(src, dst)
 	t.Proto = protoUDP
-	return &decode.PacketEvent{Tuple: t, Dir: dir, Owner: decode.OwnerRef{PID: pid, Start: 1, NetNS: 4026532000}, IfIndex: 2}
+	return &decode.PacketEvent{Tuple: t, Dir: dir, Owner: decode.OwnerRef{PID: pid, Start: 1, NetNS: 4026532000}, NetNS: 4026532000, IfIndex: 2}
 }
 
 func TestWhoAsks(t *testing.T) {
@@ -30,7 +30,7 @@ func TestWhoAsks(t *testing.T) {
 		"both, the client's counts": {[]*decode.PacketEvent{message(client, server, 0, 8), message(client, server, decode.PacketOut, 7), message(server, client, decode.PacketOut, 8)}, record.Client, 7},
 		"known later":               {[]*decode.PacketEvent{message(client, server, decode.PacketOut, 0), message(server, client, 0, 7)}, record.Client, 7},
 	} {
-		q := newQueries(nil)
+		q := newQueries(nil, nil)
 		for _, e := range c.events {
 			q.take(e, []byte("what it says"), time.Unix(1, 0))
 		}
@@ -46,7 +46,7 @@ func TestWhoAsks(t *testing.T) {
 // TestSeenOnce: what a socket sent and another received is one datagram; sent
 // again, it is another.
 func TestSeenOnce(t *testing.T) {
-	q := newQueries(nil)
+	q := newQueries(nil, nil)
 	out, in := message("10.0.0.5:40000", "10.0.0.9:53", decode.PacketOut, 7), message("10.0.0.5:40000", "10.0.0.9:53", 0, 8)
 	p := passing{payload: 1}
 	for i, step := range []struct {

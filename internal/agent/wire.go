@@ -39,6 +39,9 @@ type Config struct {
 	// OpenConns tells of connections and listeners that are open too, at the end
 	// of each interval.
 	OpenConns bool
+	// Names calls peers as DNS answers called them that their owners got; where DNS
+	// cannot be watched, peers have none.
+	Names bool
 	// Filter restricts what the kernel counts; nil counts everything.
 	Filter *filter.Pair
 	// Select restricts what the sinks get.
@@ -212,17 +215,23 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 			})
 		})
 	}
+	if cfg.Conns && cfg.Flows {
+		l.conns.sockets = newSockets()
+	}
 	if cfg.Conns {
 		all.Go(func() {
 			l.conns.open, l.conns.filter = cfg.OpenConns, cfg.Filter
 			l.conns.sensor, connErr = conn.New(conn.Config{Owners: l.owners.Owners(), Types: types, Raw: cfg.Raw})
 		})
 	}
-	if cfg.Queries {
+	if cfg.Names {
+		l.peers = newPeers()
+	}
+	if cfg.Queries || cfg.Names {
 		all.Go(func() {
 			var s *dnssensor.Sensor
 			s, queryErr = dnssensor.New(dnssensor.Config{CgroupRoot: kernel.ReadMounts().Cgroup2, Owners: l.owners.Owners(), Types: types})
-			l.queries = newQueries(s)
+			l.queries = newQueries(s, l.told)
 		})
 	}
 	if cfg.Requests {
@@ -234,7 +243,7 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 	}
 	all.Wait()
 	if queryErr != nil && l.others() {
-		l.without("DNS", queryErr)
+		l.without(l.unheard(), queryErr)
 		queryErr = nil
 	}
 	if requestErr != nil && l.others() {
@@ -272,7 +281,7 @@ func (l *live) attach() error {
 	}
 	if l.queries.sensor != nil {
 		if err := l.queries.sensor.Attach(); err != nil {
-			err = l.giveUp("DNS", kernel.Diagnose(err, "attach the DNS sensor"), l.queries.sensor)
+			err = l.giveUp(l.unheard(), kernel.Diagnose(err, "attach the DNS sensor"), l.queries.sensor)
 			l.queries.sensor = nil
 			if err != nil {
 				return err
@@ -306,6 +315,14 @@ func (l *live) giveUp(what string, why error, sensor io.Closer) error {
 // others reports whether more is watched than what sockets say, which not every
 // host allows.
 func (l *live) others() bool { return l.cfg.Drops || l.cfg.Flows || l.cfg.Conns }
+
+// unheard is what is not known without DNS.
+func (l *live) unheard() string {
+	if l.cfg.Queries {
+		return "DNS"
+	}
+	return "DNS, which names peers,"
+}
 
 // without notes that something is not watched, and why.
 func (l *live) without(what string, err error) {

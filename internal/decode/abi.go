@@ -197,7 +197,7 @@ type ConnEvent struct {
 	Time        uint64 // CLOCK_MONOTONIC ns
 	BytesIn     uint64 // a FIN counts
 	BytesOut    uint64 // a SYN and a FIN count
-	RwndLimited uint32 // jiffies
+	RwndLimited uint32 // jiffies; of a listener, since it sent SYN cookies, 0: never
 	SRTT        uint32 // us, times 8
 	RTTVar      uint32 // us, times 4
 	RTTMin      uint32 // us; all ones: none
@@ -228,7 +228,7 @@ type PacketEvent struct {
 	Owner    OwnerRef
 	Time     uint64 // CLOCK_MONOTONIC ns
 	Conn     uint64 // of no other connection that is open; 0: not told
-	Seq, Ack uint32 // Seq of the first byte here
+	Seq, Ack uint32 // Seq of the first byte here; in a datagram its place, from 0, and Ack its length
 	IfIndex  uint32
 	Missing  uint32 // bytes of the payload behind these that no row has
 	Skipped  uint32 // bytes right before these that nobody wanted to have

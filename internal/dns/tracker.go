@@ -94,6 +94,7 @@ type Tracker struct {
 	deaf    uint64
 
 	once      bool
+	told      func(*Addresses)
 	questions map[keyName]*question
 	latest    map[key]*question // by number alone
 	order     *list.List        // of *question, the one asked longest ago first
@@ -110,11 +111,14 @@ type Config struct {
 	// Once says that none comes twice, as they do where several interfaces are
 	// watched: a question that comes again was asked again, however soon.
 	Once bool
+	// Told is called for each answer to a question for addresses, the first one of
+	// each question; nil for nobody. See [Addresses].
+	Told func(*Addresses)
 }
 
 // New returns a tracker of nothing yet.
 func New(cfg Config) *Tracker {
-	t := &Tracker{once: cfg.Once, questions: map[keyName]*question{}, latest: map[key]*question{}, order: list.New(), mdns: askers{}}
+	t := &Tracker{once: cfg.Once, told: cfg.Told, questions: map[keyName]*question{}, latest: map[key]*question{}, order: list.New(), mdns: askers{}}
 	t.most.questions, t.most.rows = maxQuestions, maxRows
 	t.streams = stream.New(stream.Limits{Conns: 1 << 14, Memory: 32 << 20}, t.open)
 	return t
@@ -255,6 +259,11 @@ func (t *Tracker) answer(a arrival, fault string) {
 		t.close(q, a, fault)
 		return
 	}
+	if a.src.Addr().IsLoopback() {
+		// Nobody else can send it, and the question may have gone to another port:
+		// Docker translates 127.0.0.11:53.
+		t.report(a, fault)
+	}
 	a.fill(&row, a.dst, a.src)
 	t.tell(&row)
 	t.finish(&row, a.at)
@@ -270,6 +279,7 @@ func (t *Tracker) close(q *question, a arrival, fault string) {
 	q.query.Error = cmp.Or(q.query.Error, fault)
 	// At least 1: 0 would say that it is not known.
 	q.query.LatencyMicros = uint64(max(a.at.Sub(q.query.Start).Microseconds(), 1))
+	t.report(a, fault)
 	t.tell(&q.query)
 	t.finish(&q.query, a.at)
 }

@@ -187,13 +187,19 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// FuzzTracker looks that nothing is left behind, whatever comes.
+// FuzzTracker looks that nothing is left behind, whatever comes, and that who is told
+// addresses is told of some.
 func FuzzTracker(f *testing.F) {
 	f.Add(packed(f, nil, "web.example.com A"), large(f), uint16(53), uint16(40000))
 	f.Add(packed(f, nil, "p.local ANY"), packed(f, nil, "", "p.local. 120 A 10.0.0.9"), uint16(5353), uint16(5353))
 	f.Fuzz(func(t *testing.T, one, two []byte, sport, dport uint16) {
 		from, to := fmt.Sprintf("10.0.0.1:%d", sport), fmt.Sprintf("10.0.0.2:%d", dport)
-		rows(t, sent(0, from, to, one), sent(10, to, from, two), sent(20, from, group, one), sent(7000, from, to, two))
+		tr := New(Config{Told: func(a *Addresses) {
+			if a.Name == "" || len(a.Addrs) == 0 || !a.Client.IsValid() {
+				t.Errorf("got %+v, want a name, its addresses, and who asked", a)
+			}
+		}})
+		played(t, tr, sent(0, from, to, one), sent(10, to, from, two), sent(20, from, group, one), sent(7000, from, to, two))
 	})
 }
 

@@ -16,8 +16,9 @@ import (
 
 // Packets reads the ring that bpf/lib/copy.h writes. It is for one goroutine.
 type Packets struct {
-	ring *ringbuf.Reader
-	raw  ringbuf.Record
+	ring  *ringbuf.Reader
+	raw   ringbuf.Record
+	parts datagrams
 }
 
 // NewPackets opens the ring of a collection.
@@ -31,8 +32,26 @@ func NewPackets(coll *ebpf.Collection) (*Packets, error) {
 
 // Next reads the next packet into e and returns its payload, which is good
 // until the next call, and waits for one until deadline. ok is false if there is
-// none.
+// none. A datagram comes whole, or as far as it goes with e.Missing; a segment as
+// it is in the ring.
 func (p *Packets) Next(deadline time.Time, e *decode.PacketEvent) (payload []byte, ok bool, err error) {
+	for {
+		payload, ok, err = p.row(deadline, e)
+		switch {
+		case err != nil:
+			return nil, false, err
+		case !ok:
+			payload, ok = p.parts.late(e, deadline)
+			return payload, ok, nil
+		}
+		if payload, ok = p.parts.add(e, payload, deadline); ok {
+			return payload, true, nil
+		}
+	}
+}
+
+// row reads the next row.
+func (p *Packets) row(deadline time.Time, e *decode.PacketEvent) (payload []byte, ok bool, err error) {
 	p.ring.SetDeadline(deadline)
 	err = p.ring.ReadInto(&p.raw)
 	switch {

@@ -30,7 +30,7 @@ func baseProbes() []probe {
 		{"sk_storage", "storage on sockets in tracing programs", "drops and flows: owners are kept in a table of 65,536 sockets; those beyond it are found by address only, less surely", "take 5.11 or newer", nil, (*lab).skStorage},
 		{"sock_from_file", "socket of a file", "nothing: where it is missing so is sk_storage, and the socket is found by its file", "take 5.11 or newer", nil, (*lab).sockFromFile},
 		{"cgroup_sock", "hook at socket creation (cgroup2)", "drops, flows: owner of a socket is known only once it sends or receives", "mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified", []string{"CONFIG_CGROUP_BPF"}, (*lab).cgroupSock},
-		{"cgroup_skb", "hook at packets of sockets (cgroup2)", "dns: nothing live; captures can be read", "mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified", []string{"CONFIG_CGROUP_BPF"}, (*lab).cgroupSKB},
+		{"cgroup_skb", "hook at packets of sockets (cgroup2)", "dns: nothing live, captures can be read; peers have no names", "mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified", []string{"CONFIG_CGROUP_BPF"}, (*lab).cgroupSKB},
 		{"sock_length", "tracepoints at send and receive", "nothing if fentry works; else drops, flows: a forked worker's sockets keep the parent as owner", "take 6.3 or newer", nil, (*lab).sockLength},
 		{"iter_task_file", "iterator over open files", "drops, flows: sockets older than netfate have no owner; conns: connections older than netfate are told when they close only", "take 5.8 or newer", nil, (*lab).iterTaskFile},
 		{"iter_tcp", "iterator over TCP sockets", "nothing: connections older than netfate are found by the files that processes have open", "take 5.9 or newer", nil, (*lab).iterTCP},

@@ -54,4 +54,6 @@ type Conn struct {
 	BacklogMax     uint64    `rec:"backlog_max" doc:"Of a listener: how many may wait."`
 	SynQueue       uint64    `rec:"syn_queue" doc:"Of a listener: handshakes that are not complete."`
 	Overflows      uint64    `rec:"overflows" role:"measure" unit:"packets" doc:"Of a listener, since it listens: SYNs and ACKs that it dropped for want of room."`
+	CookieTime     time.Time `rec:"cookie_time" doc:"Of a listener: when it last answered SYNs with SYN cookies, within a second; null if it never did."`
+	Name           string    `rec:"name" doc:"Name of the remote side, as the socket's owner was told it by DNS before the connection began." otel:"server.address"`
 }

@@ -102,6 +102,7 @@ type Drop struct {
 	InnerSrcPort uint16     `rec:"inner_src_port" doc:"Source port inside a tunnel."`
 	InnerDstAddr netip.Addr `rec:"inner_dst_addr" doc:"Destination address inside a tunnel."`
 	InnerDstPort uint16     `rec:"inner_dst_port" doc:"Destination port inside a tunnel."`
+	Name         string     `rec:"name" doc:"Name of the remote side, as the socket's owner was told it by DNS." otel:"server.address"`
 	Sample       bool       `rec:"sample" doc:"True for one event, false for an aggregate."`
 	// Packet is the head of a sampled packet, from the first header that the
 	// buffer still had; it goes into recordings and captures, not into rows.
@@ -127,9 +128,9 @@ type Flow struct {
 	HostBytes      uint64    `rec:"host_bytes" role:"measure" unit:"bytes" doc:"Bytes of host_packets."`
 	TCPFlags       string    `rec:"tcp_flags" doc:"TCP flags seen, as letters: F S R P A U E C." ipfix:"tcpControlBits(6)"`
 	Drops          uint64    `rec:"drops" role:"measure" unit:"packets" doc:"Packets of this flow that were lost (benign ones left out)."`
-	Retransmits    uint64    `rec:"retransmits" role:"measure" unit:"packets" doc:"TCP segments sent again."`
-	RTTMicros      uint32    `rec:"rtt_us" unit:"us" doc:"Smoothed round-trip time."`
-	Name           string    `rec:"name" doc:"Name of the remote side, as observed in DNS, SNI or Host." otel:"server.address"`
+	Retransmits    uint64    `rec:"retransmits" role:"measure" unit:"packets" doc:"TCP segments that this host's socket sent again; 0 where connections are not watched too."`
+	RTTMicros      uint32    `rec:"rtt_us" unit:"us" doc:"Smoothed round-trip time, as this host's TCP socket last knew it; null where connections are not watched too."`
+	Name           string    `rec:"name" doc:"Name of the remote side, as the socket's owner was told it by DNS before the flow began." otel:"server.address"`
 	Other          bool      `rec:"other" doc:"True for the counted remainder of flows that did not fit the table, and of frames that cannot be read."`
 }
 

@@ -182,7 +182,7 @@ func TestDropLine(t *testing.T) {
 		`"pod_namespace":null,"reason":"SOCKET_RCVBUFF","subsystem":"core","location":"udp_queue_rcv_one_skb+0x1a","verdict":"resource",` +
 		`"packets":3,"bytes":3126,"buffers":3,"length":null,"tcp_flags":null,"direction":"in","socket_state":null,` +
 		`"stack":["a+0x1","b+0x2"],"rule":null,"inner_proto":null,"inner_src_addr":null,"inner_src_port":null,` +
-		`"inner_dst_addr":null,"inner_dst_port":null,"sample":false}`
+		`"inner_dst_addr":null,"inner_dst_port":null,"name":null,"sample":false}`
 	fields := Fields(Drop{})
 	if got := string(AppendJSON(nil, fields, sampleDrop(), false)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)

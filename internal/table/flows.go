@@ -273,14 +273,14 @@ func (t *Flows) findFirst() {
 			continue
 		}
 		have := t.began[id.Pair]
-		if have == nil || row.first() < have.first() || row.first() == have.first() && row.IfIndex < have.IfIndex {
+		if have == nil || row.First() < have.First() || row.First() == have.First() && row.IfIndex < have.IfIndex {
 			t.began[id.Pair] = row
 		}
 	}
 }
 
-// first is when the first packet passed, on the monotonic clock.
-func (f *Flow) first() uint64 {
+// First is when the first packet of the interval passed, on the monotonic clock.
+func (f *Flow) First() uint64 {
 	if f.In.First == 0 || f.Out.First != 0 && f.Out.First < f.In.First {
 		return f.Out.First
 	}

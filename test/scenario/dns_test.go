@@ -26,7 +26,8 @@ type lookup struct {
 	PID                                       uint32
 }
 
-// nameServer answers on both transports as the names say: ok, no, many, silent.
+// nameServer answers on both transports as the names say: ok, no, many, wide, huge,
+// silent.
 func nameServer(n *netlab.NetNS, addr string) {
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		m := new(dns.Msg).SetReply(q)
@@ -39,6 +40,8 @@ func nameServer(n *netlab.NetNS, addr string) {
 			m.Rcode, count = dns.RcodeNameError, 0
 		case strings.HasPrefix(name, "many."):
 			count = 90 // 3 kB
+		case strings.HasPrefix(name, "wide."):
+			count = 300 // 10 kB
 		case strings.HasPrefix(name, "huge."):
 			count = 1500 // 50 kB, in many segments and rows
 		}
@@ -83,7 +86,6 @@ func TestDNSLive(t *testing.T) {
 	}, "dns", "--each")
 
 	udp := &dns.Conn{Conn: client.DialUDP("", at), UDPSize: 65535}
-	tcp := &dns.Conn{Conn: client.DialTCP(at)}
 	ask := func(c *dns.Conn, name string, kind uint16, answered bool) {
 		t.Helper()
 		m := new(dns.Msg).SetQuestion(name, kind)
@@ -101,6 +103,7 @@ func TestDNSLive(t *testing.T) {
 	}
 	ask(udp, "no.example.com.", dns.TypeAAAA, true)
 	ask(udp, "many.example.com.", dns.TypeA, true)
+	tcp := &dns.Conn{Conn: client.DialTCP(at)} // now: the server hangs up on who is silent for long
 	ask(tcp, "huge.example.com.", dns.TypeA, true)
 	ask(tcp, "ok.example.org.", dns.TypeTXT, true)
 	ask(udp, "silent.example.com.", dns.TypeMX, false)

@@ -147,11 +147,62 @@ func TestListenerOverflow(t *testing.T) {
 		e = openRows(t, s, lab.Inodes())[openKey{"server", overflows, true}]
 		return e.Overflows > 0
 	})
-	if e.Conn.Role != decode.ConnListener || e.Backlog != room+1 || e.BacklogMax != room {
-		t.Errorf("got role %d, %d of %d waiting, want %d of %d", e.Conn.Role, e.Backlog, e.BacklogMax, room+1, room)
+	if e.Conn.Role != decode.ConnListener || e.Backlog != room+1 || e.BacklogMax != room || e.RwndLimited != 0 {
+		t.Errorf("got role %d, %d of %d waiting, cookies %d jiffies ago, want %d of %d and none", e.Conn.Role, e.Backlog, e.BacklogMax, e.RwndLimited, room+1, room)
 	}
 	netlab.WaitFor(t, "the counters to agree", func() bool {
 		e = openRows(t, s, lab.Inodes())[openKey{"server", overflows, true}]
 		return uint64(e.Overflows) == server.Counter("TcpExt", "ListenDrops")
 	})
+}
+
+// TestSYNCookies wants to be told that a listener sends SYN cookies, and when: where
+// handshakes fill its queue, where they are sent always, and where listeners share
+// a port.
+func TestSYNCookies(t *testing.T) {
+	need.Root(t)
+	for name, c := range map[string]struct {
+		always, shared bool
+	}{"a full queue": {}, "a full queue of several": {shared: true}, "always": {always: true}} {
+		t.Run(name, func(t *testing.T) {
+			lab := netlab.New(t)
+			client, server := lab.NetNS("client"), lab.NetNS("server")
+			lab.Veth(client, "eth0", server, "eth0")
+			client.Addr("eth0", "10.0.0.1/24")
+			server.Addr("eth0", "10.0.0.2/24")
+			mode := "1"
+			if c.always {
+				mode = "2"
+			} else { // handshakes never end
+				client.NFT(`table ip f { chain c { type filter hook input priority 0; tcp sport 3002 drop; }; }`)
+			}
+			server.Sysctl("net/ipv4/tcp_syncookies", mode)
+			s, _ := watchConns(t, nil)
+			for range 2 {
+				socket := server.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+				if c.shared {
+					server.Must("share the port", unix.SetsockoptInt(socket.FD, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+				}
+				server.Must("bind", unix.Bind(socket.FD, &unix.SockaddrInet4{Addr: [4]byte{10, 0, 0, 2}, Port: overflows}))
+				server.Must("listen", unix.Listen(socket.FD, 2))
+				if !c.shared {
+					break
+				}
+			}
+			listener := openKey{"server", overflows, true}
+			if e := openRows(t, s, lab.Inodes())[listener]; e.Conn.Role != decode.ConnListener || e.RwndLimited != 0 {
+				t.Fatalf("before: got role %d, cookies %d jiffies ago, want a listener, and none", e.Conn.Role, e.RwndLimited)
+			}
+			netlab.WaitFor(t, "cookies to be sent", func() bool {
+				_, _ = client.TryDialTCP(fmt.Sprintf("10.0.0.2:%d", overflows), 20*time.Millisecond)
+				return server.Counter("TcpExt", "SyncookiesSent") > 0
+			})
+			// CONFIG_HZ is 1,000 at most; the kernel's note may be a second old.
+			if e := openRows(t, s, lab.Inodes())[listener]; e.RwndLimited == 0 || e.RwndLimited > 20_000 {
+				t.Errorf("got cookies %d jiffies ago, want some, and not long ago", e.RwndLimited)
+			} else if !c.always && !c.shared && (e.Window < 2 || e.Window > 3) { // newer kernels take one more than they were told
+				t.Errorf("got %d handshakes that wait, want 2 or 3", e.Window)
+			}
+		})
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/netfate/netfate/internal/record"
 )
@@ -28,7 +29,9 @@ func connBatches() []*record.Batch {
 	curl, nginx := record.Owner{PID: 4242, Comm: "curl"}, record.Owner{PID: 80, Comm: "nginx", Container: "0123456789ab", ContainerName: "web-1"}
 	const there, v6, inbound = "tcp 10.0.0.5:51234 10.0.0.9:443", "tcp [fd00::5]:40000 [fd00::9]:80", "tcp 192.0.2.7:33000 10.0.0.5:80"
 	first := &record.Batch{Start: at(0), End: at(1), Conns: []record.Conn{
-		conn(record.ConnOpened, record.Client, there, curl, func(c *record.Conn) { c.ConnectMicros, c.RTTMicros = 1234, 1200 }),
+		conn(record.ConnOpened, record.Client, there, curl, func(c *record.Conn) {
+			c.ConnectMicros, c.RTTMicros, c.Name = 1234, 1200, "www.example.com"
+		}),
 		conn(record.ConnFailed, record.Client, v6, curl, func(c *record.Conn) {
 			c.ConnectMicros, c.Error, c.State, c.Retransmits, c.SegmentsOut = 3_100_000, "timed_out", "syn_sent", 2, 3
 		}),
@@ -42,12 +45,13 @@ func connBatches() []*record.Batch {
 		conn(record.ConnOpen, record.Client, there, curl, func(c *record.Conn) { c.Older, c.BytesIn = true, 5_000_000_000 }),
 		conn(record.ConnListens, record.Server, "tcp", nginx, func(c *record.Conn) {
 			c.DstAddr, c.DstPort, c.Backlog, c.BacklogMax, c.SynQueue, c.Overflows = addr("0.0.0.0"), 80, 129, 128, 3, 1234
+			c.CookieTime = c.Time.Add(-3 * time.Second)
 		}),
 		conn(record.ConnListens, record.Server, "tcp", curl, func(c *record.Conn) { c.DstAddr, c.DstPort, c.BacklogMax = addr("::1"), 6010, 4096 }),
 	}}
 	second := &record.Batch{Start: at(1), End: at(2), Conns: []record.Conn{
 		conn(record.ConnClosed, record.Client, there, curl, func(c *record.Conn) {
-			c.BytesIn, c.BytesOut, c.RTTMicros, c.ClosedBy = 50_000, 1000, 1300, "local"
+			c.BytesIn, c.BytesOut, c.RTTMicros, c.ClosedBy, c.Name = 50_000, 1000, 1300, "local", "www.example.com"
 		}),
 		conn(record.ConnClosed, record.Server, inbound, nginx, func(c *record.Conn) {
 			c.BytesIn, c.BytesOut, c.RTTMicros, c.ClosedBy, c.Error = 1200, 7_000_000, 41_000, "peer_reset", "reset"
@@ -56,6 +60,7 @@ func connBatches() []*record.Batch {
 		conn(record.ConnClosed, record.Server, "tcp 192.0.2.8:33000 10.0.0.5:80", record.Owner{}, func(c *record.Conn) { c.Older, c.ClosedBy = true, "peer" }),
 		conn(record.ConnOpen, record.Client, there, curl, func(c *record.Conn) {
 			c.Older, c.BytesIn, c.ZeroWindow, c.RwndMicros, c.RTTMicros = true, 5_012_500_000, true, 400_000, 900
+			c.Name = "www.example.com"
 		}),
 	}, Lost: []record.Lost{{Place: "connections", Reason: "ring full", Count: 7, Effect: "these changes of connections are not told"}}}
 	return []*record.Batch{first, second}

@@ -106,7 +106,7 @@ func connLine(c *record.Conn, o *Options) string {
 	g := o.signs()
 	head := c.Time.UTC().Format("15:04:05.000000") + " "
 	mark := pad(string(c.Event), 7, false)
-	parts := []string{flowText("", tuple{c.SrcAddr, c.DstAddr, c.SrcPort, c.DstPort}, g.to, &g)}
+	parts := []string{namedFlow(&c.Endpoints, c.Name, c.Side != record.Server, &g)}
 	add := func(s string) {
 		if s != "" && s != "-" {
 			parts = append(parts, s)

@@ -38,6 +38,7 @@ type connRow struct {
 	key connGroup
 	connTally
 	owner        record.Owner
+	called       called // the peer
 	connect, rtt latencies
 	why          map[string]uint64 // failures by their cause
 }
@@ -128,6 +129,9 @@ func (r *connRow) add(c *record.Conn) {
 	if c.Known() {
 		r.owner = c.Owner
 	}
+	if r.key.peer.IsValid() {
+		r.called.add(c.Name)
+	}
 	if c.Event == record.ConnOpened && c.ConnectMicros > 0 {
 		r.connect.add(uint64(c.ConnectMicros))
 	}
@@ -185,18 +189,18 @@ func (m *ConnSums) Lines(o Options) []string {
 func (m *ConnSums) columns() []column {
 	key := map[string]string{byProcess: "PROCESS", byPeer: "PEER", byContainer: "CONTAINER"}[m.by]
 	return []column{
-		{title: key, middle: true, min: 24},
-		{title: "OPENED", right: true}, {title: "FAILED", right: true}, {title: "CLOSED", right: true, rank: 4}, {title: "BROKEN", right: true, rank: 1},
-		{title: "CONNECT P50", right: true, rank: 2}, {title: "P95", right: true, rank: 2}, {title: "P99", right: true, rank: 2},
-		{title: "RTT P50", right: true, rank: 5}, {title: "P99", right: true, rank: 5},
-		{title: "RESENT", right: true, rank: 6},
-		{title: "IN", right: true, rank: 7}, {title: "OUT", right: true, rank: 7},
-		{title: "WHY", middle: true, min: 12, rank: 3},
+		{title: key, middle: true, min: 24}, nameColumn(2),
+		{title: "OPENED", right: true}, {title: "FAILED", right: true}, {title: "CLOSED", right: true, rank: 5}, {title: "BROKEN", right: true, rank: 1},
+		{title: "CONNECT P50", right: true, rank: 3}, {title: "P95", right: true, rank: 3}, {title: "P99", right: true, rank: 3},
+		{title: "RTT P50", right: true, rank: 6}, {title: "P99", right: true, rank: 6},
+		{title: "RESENT", right: true, rank: 7},
+		{title: "IN", right: true, rank: 8}, {title: "OUT", right: true, rank: 8},
+		{title: "WHY", middle: true, min: 12, rank: 4},
 	}
 }
 
 func (m *ConnSums) cells(r *connRow, g *signs) []cell {
-	return append([]cell{m.keyCell(r, g)}, plainCells(
+	return append([]cell{m.keyCell(r, g), r.called.cell(g)}, plainCells(
 		count(r.opened), someCount(r.failed), count(r.closed), someCount(r.broken),
 		took(r.connect.at(0.5)), took(r.connect.at(0.95)), took(r.connect.at(0.99)),
 		took(r.rtt.at(0.5)), took(r.rtt.at(0.99)), resent(r.retransmits, r.segments),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/netfate/netfate/internal/record"
 )
@@ -101,7 +102,8 @@ func (m *ConnTable) Lines(o Options) []string {
 	for i := range m.now[:n] {
 		c := &m.now[i]
 		r := row{cells: m.cells(c, &g.signs)}
-		if m.listeners && c.Backlog > c.BacklogMax || c.ZeroWindow {
+		recently := !c.CookieTime.IsZero() && c.Time.Sub(c.CookieTime) < cookiesGood
+		if m.listeners && (c.Backlog > c.BacklogMax || recently) || c.ZeroWindow {
 			r.paint = paint(rank(record.Resource))
 		}
 		g.rows = append(g.rows, r)
@@ -138,23 +140,23 @@ func (m *ConnTable) columns() []column {
 	if m.listeners {
 		return []column{
 			{title: "LISTENS ON", middle: true, min: 20},
-			{title: "WAITING", right: true}, {title: "ROOM", right: true}, {title: "HANDSHAKES", right: true, rank: 3},
-			{title: "OVERFLOWS", right: true},
-			{title: "OWNER", middle: true, min: 14, rank: 1}, {title: "CONTAINER", middle: true, min: 10, rank: 4},
+			{title: "WAITING", right: true}, {title: "ROOM", right: true}, {title: "HANDSHAKES", right: true, rank: 4},
+			{title: "OVERFLOWS", right: true}, {title: "COOKIES", right: true, rank: 3},
+			{title: "OWNER", middle: true, min: 14, rank: 1}, {title: "CONTAINER", middle: true, min: 10, rank: 5},
 			{title: "NETNS", middle: true, min: 8, rank: 2},
 		}
 	}
 	return []column{
-		{title: "CONNECTION", middle: true, min: 30},
-		{title: "STATE", rank: 3},
+		{title: "CONNECTION", middle: true, min: 30}, nameColumn(3),
+		{title: "STATE", rank: 4},
 		{title: "IN", right: true}, {title: "OUT", right: true},
 		{title: "RTT", right: true}, {title: "RESENT", right: true, rank: 1},
 		{title: "OWNER", middle: true, min: 14, rank: 2},
-		{title: "AGE", right: true, rank: 4},
-		{title: "TOTAL IN", right: true, rank: 5}, {title: "TOTAL OUT", right: true, rank: 5},
-		{title: "RTT MIN", right: true, rank: 6}, {title: "CONNECT", right: true, rank: 6},
-		{title: "HELD UP", right: true, rank: 7},
-		{title: "CONTAINER", middle: true, min: 10, rank: 8}, {title: "NETNS", middle: true, min: 8, rank: 9},
+		{title: "AGE", right: true, rank: 5},
+		{title: "TOTAL IN", right: true, rank: 6}, {title: "TOTAL OUT", right: true, rank: 6},
+		{title: "RTT MIN", right: true, rank: 7}, {title: "CONNECT", right: true, rank: 7},
+		{title: "HELD UP", right: true, rank: 8},
+		{title: "CONTAINER", middle: true, min: 10, rank: 9}, {title: "NETNS", middle: true, min: 8, rank: 10},
 	}
 }
 
@@ -162,7 +164,7 @@ func (m *ConnTable) cells(c *record.Conn, g *signs) []cell {
 	owner, container, at := ownerCell(&c.Owner, "", g), g.clean(containerName(&c.Owner)), g.clean(netnsName(&c.Endpoints))
 	if m.listeners {
 		return append(append(plainCells(g.clean(endpoint(c.DstAddr, c.DstPort)), count(c.Backlog), count(c.BacklogMax),
-			someCount(c.SynQueue), someCount(c.Overflows)), owner), plainCells(container, at)...)
+			someCount(c.SynQueue), someCount(c.Overflows), cookies(c)), owner), plainCells(container, at)...)
 	}
 	moved, span := m.moved(c), m.span(false)
 	age := lasting(c.Time.Sub(c.Start))
@@ -170,10 +172,22 @@ func (m *ConnTable) cells(c *record.Conn, g *signs) []cell {
 		age = ">" + age
 	}
 	key := flowCell("", tuple{c.SrcAddr, c.DstAddr, c.SrcPort, c.DstPort}, g.to, "", g)
-	cells := append([]cell{key}, plainCells(strings.ReplaceAll(g.clean(c.State), "_", " "), bitRate(moved.in, span), bitRate(moved.out, span),
+	cells := append([]cell{key}, plainCells(g.clean(c.Name), strings.ReplaceAll(g.clean(c.State), "_", " "), bitRate(moved.in, span), bitRate(moved.out, span),
 		took(uint64(c.RTTMicros)), resent(c.Retransmits, c.SegmentsOut))...)
 	return append(append(cells, owner), plainCells(age, size(c.BytesIn), size(c.BytesOut),
 		took(uint64(c.RTTMinMicros)), took(uint64(c.ConnectMicros)), took(c.RwndMicros), container, at)...)
+}
+
+// cookiesGood is how long the kernel takes a SYN cookie for (TCP_SYNCOOKIE_VALID):
+// so long a flood of SYNs is not over.
+const cookiesGood = 2 * time.Minute
+
+// cookies says when a listener last sent SYN cookies: "3 s ago".
+func cookies(c *record.Conn) string {
+	if c.CookieTime.IsZero() {
+		return "-"
+	}
+	return lasting(max(c.Time.Sub(c.CookieTime), 0)) + " ago"
 }
 
 // resent is the share of segments that were sent again: "-", or "3 (0.2%)".

@@ -103,6 +103,7 @@ func dropBatches() []*record.Batch {
 		drop(record.Refused, "NO_SOCKET", "__udp4_lib_rcv+0x8b2", 7, ends("udp 10.0.0.5:51235 10.0.0.9:8125", "web", "eth0", record.Owner{}), record.In),
 		drop(record.Loss, "IP_OUTNOROUTES", "ip6_pkt_discard_out+0x1c", 2, v6, record.Out),
 	}
+	one.Drops[6].Name, one.Drops[2].Name = "db2.example.com", "scan.example.net"
 	rule := one.Drops[2]
 	rule.Sample, rule.Packets, rule.Length, rule.TCPFlags, rule.Time = true, 1, 60, "S", at(0.25)
 	rule.Rule = "ip filter input handle 7"
@@ -146,6 +147,7 @@ func hostileBatch() *record.Batch {
 	e := ends("udp 10.0.0.5:1 10.0.0.6:2", evil, "et\th0\x1b[H", o)
 	e.Host = "web1\x1b[31m"
 	d := drop(record.Loss, "BAD\x1b[41mREASON", "sym\x1b[5mbol+0x1", 1, e, "in\x1b[1m")
+	d.Name = evil
 	f := record.Flow{Endpoints: e, Direction: record.In, PacketsIn: 1, BytesIn: 60, HostPackets: 1, HostBytes: 60, Name: evil}
 	s := d
 	s.Sample, s.Stack, s.Rule, s.TCPFlags = true, []string{evil}, evil, "\x1b[2J"

@@ -91,6 +91,7 @@ type dropRow struct {
 	more     bool // flows did not fit
 	top      tuple
 	topped   uint64 // packets of top
+	topName  string // of its peer
 }
 
 // NewDropSums returns sums of at most maxKeys rows, and of as many flows and
@@ -197,7 +198,13 @@ func (m *DropSums) flow(r *dropRow, d *record.Drop) {
 	n += d.Packets
 	r.flows[t] = n
 	if n > r.topped || !known && len(r.flows) == 1 {
+		if t != r.top {
+			r.topName = ""
+		}
 		r.top, r.topped = t, n
+	}
+	if t == r.top {
+		r.topName = cmp.Or(d.Name, r.topName)
 	}
 }
 

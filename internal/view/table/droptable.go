@@ -20,11 +20,12 @@ func dropColumns() []column {
 		{title: "REASON", middle: true, min: 16},
 		{title: "WHERE", middle: true, min: 18, rank: 2, label: "at "},
 		{title: "FLOW", middle: true, min: 34, rank: 1},
+		nameColumn(4),
 		{title: "OWNER", middle: true, min: 14, rank: 3},
-		{title: "CONTAINER", middle: true, min: 12, rank: 4, label: "container "},
-		{title: "INTERFACE", middle: true, min: 14, rank: 5},
-		{title: "LAST", right: true, rank: 6, label: "last ", mute: "now"},
-		{title: "WHY", rank: 7},
+		{title: "CONTAINER", middle: true, min: 12, rank: 5, label: "container "},
+		{title: "INTERFACE", middle: true, min: 14, rank: 6},
+		{title: "LAST", right: true, rank: 7, label: "last ", mute: "now"},
+		{title: "WHY", rank: 8},
 	}
 }
 
@@ -121,7 +122,7 @@ func (m *DropSums) row(r *dropRow, o *Options, g *signs) row {
 	}
 	cells := plainCells(
 		g.clean(verdict), count(r.sum.packets), perSecond(r.rate(m.epoch, o.Once), m.span(o.Once)), g.clean(reason),
-		g.clean(r.key.location), "", "-", g.clean(containerName(&r.latest.Owner)), g.clean(r.place()), m.ago(r), "",
+		g.clean(r.key.location), "", "", "-", g.clean(containerName(&r.latest.Owner)), g.clean(r.place()), m.ago(r), "",
 	)
 	out := row{cells: cells, paint: paint(rank(r.key.verdict))}
 	if r.isOther {
@@ -129,9 +130,10 @@ func (m *DropSums) row(r *dropRow, o *Options, g *signs) row {
 		return out
 	}
 	cells[4].short = shortSymbol(cells[4].text)
-	cells[5], cells[6] = r.flow(g), r.owner(g)
+	cells[5], cells[7] = r.flow(g), r.owner(g)
+	cells[6].text = g.clean(r.topName)
 	if o.Why != nil {
-		cells[10].text = g.clean(o.Why(r.latest))
+		cells[11].text = g.clean(o.Why(r.latest))
 	}
 	if o.Stack {
 		for _, s := range r.stack {
@@ -210,6 +212,20 @@ func (g *signs) shortEndpoint(a netip.Addr, port uint16, w int) string {
 	}
 	tail := "]:" + strconv.Itoa(int(port))
 	return "[" + g.cutMiddle(g.clean(a.String()), w-1-len(tail)) + tail
+}
+
+// namedFlow is "10.0.0.5:51234 → 192.0.2.9:443 (www.example.com)": the name is
+// the destination's, or with toDst false the source's.
+func namedFlow(e *record.Endpoints, name string, toDst bool, g *signs) string {
+	src, dst := g.clean(endpoint(e.SrcAddr, e.SrcPort)), g.clean(endpoint(e.DstAddr, e.DstPort))
+	switch {
+	case name == "":
+	case toDst:
+		dst += " (" + g.clean(name) + ")"
+	default:
+		src += " (" + g.clean(name) + ")"
+	}
+	return src + " " + g.to + " " + dst
 }
 
 func flowText(proto string, t tuple, arrow string, g *signs) string {

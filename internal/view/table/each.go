@@ -112,11 +112,11 @@ func eventLines(d *record.Drop, o *Options) []string {
 	return lines
 }
 
-// packetText is "tcp 10.0.0.5:51234 → 10.0.0.9:80 [S] 74 B".
+// packetText is "tcp 10.0.0.5:51234 → 10.0.0.9:80 (db.example.com) [S] 74 B".
 func packetText(d *record.Drop, g *signs) string {
 	s := g.clean(d.Proto)
 	if d.SrcAddr.IsValid() || d.DstAddr.IsValid() {
-		s += " " + g.clean(endpoint(d.SrcAddr, d.SrcPort)) + " " + g.to + " " + g.clean(endpoint(d.DstAddr, d.DstPort))
+		s += " " + namedFlow(&d.Endpoints, d.Name, d.Direction != record.In, g)
 	}
 	if d.InnerSrcAddr.IsValid() || d.InnerDstAddr.IsValid() {
 		s += fmt.Sprintf(" (%s %s %s %s)", g.clean(d.InnerProto), g.clean(endpoint(d.InnerSrcAddr, d.InnerSrcPort)), g.to,

@@ -111,6 +111,8 @@ type flowRow struct {
 	recent  flowTally
 	epoch   uint64
 	seen    time.Time
+	rtt     uint32 // us, of the last interval that knew it
+	called  called // the peer
 	latest  flowFace
 	isOther bool
 	merged  uint64
@@ -120,7 +122,6 @@ type flowRow struct {
 // record's size.
 type flowFace struct {
 	record.Endpoints
-	name      string
 	direction record.Direction
 }
 
@@ -155,7 +156,7 @@ func (m *FlowSums) Add(b *record.Batch) {
 		for i := range b.Flows {
 			f := &b.Flows[i]
 			t := tallyOf(f)
-			m.add(flowKey{netns: f.NetNS, ifname: f.IfName}, f, f.Name, &t, f.Other && f.IfName == "")
+			m.add(flowKey{netns: f.NetNS, ifname: f.IfName}, &conversation{f, f.Name, 0, t}, f.Other && f.IfName == "")
 		}
 	} else {
 		list := conversations(b.Flows, m.by == byProcess || m.by == byContainer)
@@ -165,7 +166,7 @@ func (m *FlowSums) Add(b *record.Batch) {
 				c.tally.packets = c.tally.packetsIn + c.tally.packetsOut
 				c.tally.bytes = c.tally.bytesIn + c.tally.bytesOut
 			}
-			m.add(m.keyOf(c.flow), c.flow, c.name, &c.tally, c.flow.Other)
+			m.add(m.keyOf(c.flow), c, c.flow.Other)
 		}
 	}
 	m.lost.add(b.Lost)
@@ -175,6 +176,7 @@ func (m *FlowSums) Add(b *record.Batch) {
 type conversation struct {
 	flow  *record.Flow // as seen from the best interface, which knows the owner if any does
 	name  string       // of any of its records
+	rtt   uint32       // us; the best interface's, or any
 	tally flowTally
 }
 
@@ -269,7 +271,7 @@ func giveToOwners(list []conversation, index map[conversationKey]int) []conversa
 // interfaces; the counts in and out are taken from one.
 func (c *conversation) join(f *record.Flow) {
 	t := tallyOf(f)
-	c.name = cmp.Or(c.name, f.Name)
+	c.name, c.rtt = cmp.Or(c.name, f.Name), cmp.Or(c.rtt, f.RTTMicros)
 	if c.tally.flowsCount == 0 {
 		c.flow, c.tally = f, t
 		c.tally.packets, c.tally.bytes = f.HostPackets, f.HostBytes
@@ -281,7 +283,7 @@ func (c *conversation) join(f *record.Flow) {
 		cmp.Compare(f.HostPackets, c.flow.HostPackets),
 		cmp.Compare(f.PacketsIn+f.PacketsOut, c.flow.PacketsIn+c.flow.PacketsOut)) > 0
 	if better {
-		c.flow, c.tally = f, t
+		c.flow, c.tally, c.rtt = f, t, cmp.Or(f.RTTMicros, c.rtt)
 	}
 	c.tally.flowsCount = 1
 	c.tally.hostPackets, c.tally.hostBytes = sum.hostPackets+f.HostPackets, sum.hostBytes+f.HostBytes
@@ -330,7 +332,8 @@ func (m *FlowSums) keyOf(f *record.Flow) flowKey {
 	return k
 }
 
-func (m *FlowSums) add(key flowKey, f *record.Flow, name string, t *flowTally, other bool) {
+func (m *FlowSums) add(key flowKey, c *conversation, other bool) {
+	f, t := c.flow, &c.tally
 	m.total.add(t)
 	m.recent.add(t)
 	if other {
@@ -349,15 +352,18 @@ func (m *FlowSums) add(key flowKey, f *record.Flow, name string, t *flowTally, o
 		m.rows[key] = r
 	}
 	r.count(t, m.epoch, m.end)
+	r.rtt = cmp.Or(c.rtt, r.rtt)
+	if m.by == byFlow || m.by == byPeer {
+		r.called.add(c.name)
+	}
 	if r.sum.flowsCount == t.flowsCount || f.Known() && !r.latest.Known() {
-		r.latest = flowFace{f.Endpoints, cmp.Or(name, r.latest.name), f.Direction}
+		r.latest = flowFace{f.Endpoints, f.Direction}
 		return
 	}
 	// The first record that knew its owner knew best who began, too.
 	if f.Known() {
 		r.latest.Owner = f.Owner
 	}
-	r.latest.name = cmp.Or(name, r.latest.name)
 }
 
 func (r *flowRow) count(t *flowTally, epoch uint64, at time.Time) {
@@ -465,7 +471,7 @@ func (m *FlowSums) records() []record.Flow {
 				f.Cgroup = ""
 			}
 		case m.by == byPeer:
-			f.DstAddr, f.Name = r.key.tuple.dst, l.name
+			f.DstAddr, f.Name = r.key.tuple.dst, r.called.latest
 		case m.by == byPort:
 			f.Proto, f.DstPort = r.key.proto, r.key.tuple.dport
 		}

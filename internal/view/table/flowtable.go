@@ -86,21 +86,25 @@ func (m *FlowSums) columns() []column {
 		}
 	}
 	rate := []column{
-		{title: "RATE", right: true}, {title: "PACKETS", right: true, rank: 3},
-		{title: "IN", right: true, rank: 5}, {title: "OUT", right: true, rank: 5},
-		{title: "TOTAL", right: true, rank: 4}, {title: "DROPS", right: true, rank: 2},
+		{title: "RATE", right: true}, {title: "PACKETS", right: true, rank: 5},
+		{title: "IN", right: true, rank: 7}, {title: "OUT", right: true, rank: 7},
+		{title: "TOTAL", right: true, rank: 6}, {title: "DROPS", right: true, rank: 4},
 	}
 	if m.by == byFlow {
-		columns := append([]column{{title: "FLOW", middle: true, min: 30}}, rate...)
+		columns := append([]column{{title: "FLOW", middle: true, min: 30}, nameColumn(2)}, rate...)
 		return append(columns,
-			column{title: "OWNER", middle: true, min: 14, rank: 1}, column{title: "CONTAINER", middle: true, min: 10, rank: 6},
-			column{title: "INTERFACE", middle: true, min: 10, rank: 7},
-			column{title: "NAME", middle: true, min: 12, rank: 8}, column{title: "RESENT", right: true, rank: 9})
+			column{title: "RTT", right: true, rank: 3}, column{title: "RESENT", right: true, rank: 3},
+			column{title: "OWNER", middle: true, min: 14, rank: 1}, column{title: "CONTAINER", middle: true, min: 10, rank: 8},
+			column{title: "INTERFACE", middle: true, min: 10, rank: 9})
 	}
 	key := map[string]string{byProcess: "PROCESS", byContainer: "CONTAINER", byPeer: "PEER", byPort: "PORT"}[m.by]
-	columns := append([]column{{title: key, middle: true, min: 24}}, rate...)
-	return append(columns, column{title: "FLOWS", right: true, rank: 6}, column{title: "RESENT", right: true, rank: 8},
-		column{title: "NAME", middle: true, min: 12, rank: 7})
+	columns := append([]column{{title: key, middle: true, min: 24}, nameColumn(1)}, rate...)
+	return append(columns, column{title: "RESENT", right: true, rank: 3}, column{title: "FLOWS", right: true, rank: 8})
+}
+
+// nameColumn is what a peer is called, beside its address.
+func nameColumn(rank int) column {
+	return column{title: "NAME", middle: true, min: 16, rank: rank, label: "name "}
 }
 
 // someCount leaves a zero out, so that what happened stands out.
@@ -121,22 +125,21 @@ func (m *FlowSums) cells(r *flowRow, o *Options, g *signs) []cell {
 			size(s.bytesIn), size(s.bytesOut), count(s.packetsIn), count(s.packetsOut),
 			count(s.buffersIn), count(s.buffersOut), someCount(s.drops), count(now.flowsCount))...)
 	}
-	cells := append([]cell{key}, plainCells(
+	cells := append([]cell{key, r.called.cell(g)}, plainCells(
 		bitRate(now.bytes, span), perSecond(now.packets, span),
 		bitRate(now.bytesIn, span), bitRate(now.bytesOut, span), size(s.bytes), someCount(s.drops))...)
-	var name, container, at string
+	var container, at string
 	var who cell
+	rtt := "-"
 	if !r.isOther {
-		name, who = g.clean(r.latest.name), ownerCell(&r.latest.Owner, "", g)
+		rtt = took(uint64(r.rtt))
+		who = ownerCell(&r.latest.Owner, "", g)
 		container, at = g.clean(containerName(&r.latest.Owner)), g.clean(place(&r.latest.Endpoints))
 	}
 	if m.by == byFlow {
-		return append(append(cells, who), plainCells(container, at, name, someCount(s.retransmits))...)
+		return append(append(append(cells, plainCells(rtt, someCount(s.retransmits))...), who), plainCells(container, at)...)
 	}
-	if m.by != byPeer {
-		name = ""
-	}
-	return append(cells, plainCells(count(now.flowsCount), someCount(s.retransmits), name)...)
+	return append(cells, plainCells(someCount(s.retransmits), count(now.flowsCount))...)
 }
 
 // keyCell names the row.
