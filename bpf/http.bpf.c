@@ -576,10 +576,6 @@ static __noinline int follow(struct __sk_buff *skb, struct bpf_sock *sk, struct 
 		t = meet(skb, sk, &s, like, dir);
 		if (!t)
 			return 0;
-		if (t->speech == MAYBE) {
-			begin_message(t, like, &s, dir);
-			t->last = dir;
-		}
 	}
 	if (s.at.length)
 		listen(t, &s, like, dir);
