@@ -327,6 +327,7 @@ struct skb_shared_info {
 typedef int __kernel_pid_t;
 typedef __kernel_pid_t pid_t;
 struct cred;
+struct files_struct;
 struct nsproxy;
 struct css_set;
 
@@ -337,8 +338,20 @@ struct task_struct {
 	u64 start_boottime;
 	const struct cred *real_cred;
 	char comm[16];
+	struct files_struct *files;
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
+};
+
+struct fdtable;
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
 };
 
 typedef unsigned int __kernel_uid32_t;
@@ -413,4 +426,4 @@ struct sk_buff___vlan_present {
 #pragma clang attribute pop
 
 #endif
-/* sha256 of wanted.txt and of the text above: dc135bc0cf875b1a9aa752962770e47b625870cc66c514e5b68b16be6846b27d */
+/* sha256 of wanted.txt and of the text above: 2277f9625424f5ea143171d38d279e3c84c98af7e1d6c05bb4ab98d49de28dbf */
