@@ -282,6 +282,42 @@ func (l *listener) wantAgreement(client, server *talk, p pair) {
 	}
 }
 
+// TestTLSEachWay plays the same on each way that this kernel allows.
+func TestTLSEachWay(t *testing.T) {
+	need.Root(t)
+	for _, w := range []struct {
+		name    string
+		without []string
+		needs   string
+		lacks   bool
+	}{
+		{"tracepoints", []string{"fentry"}, "sock_length", false},
+		{"functions", []string{"sock_length"}, "fentry", false},
+		{"one link a place", []string{"uprobe_multi"}, "uprobe", false},
+		{"no sockets", []string{"sock_length", "fentry"}, "uprobe", true},
+	} {
+		t.Run(w.name, func(t *testing.T) {
+			if !capabilities()[w.needs] {
+				need.Capability(t, w.needs)
+			}
+			lab, a, b := cable(t)
+			server := startNginx(t, b, newTLSFiles(t))
+			l := listen(t, tls.Config{Without: w.without}, lab)
+			if got := l.s.Lacks(); (len(got) > 0) != w.lacks {
+				t.Errorf("got lacks %q, want some: %v", got, w.lacks)
+			}
+			client := startPeer(t, a, "", nil, "curl", "--noproxy", "*", "-sk", "https://10.0.0.2/asked")
+			pid := client.pid()
+			client.wait(t)
+			l.until("both ends", func() bool { return l.overs(pid) == 1 && l.overs(server.pid()) == 1 })
+			if k := l.of(pid)[0]; (k.remote.Port() == 443) == w.lacks || (l.of(server.pid())[0].local.Port() == 443) == w.lacks {
+				t.Errorf("got %s\nwant addresses: %v", l, !w.lacks)
+			}
+			l.wantNoLosses()
+		})
+	}
+}
+
 // TestTLSLook finds a program that was started later when it is told to look.
 func TestTLSLook(t *testing.T) {
 	need.Root(t)

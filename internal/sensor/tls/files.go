@@ -40,7 +40,7 @@ func identify(f *os.File) (fileID, contentID, error) {
 	}
 	id := fileID{inode: st.Ino}
 	changed := fileID{dev: st.Dev, inode: st.Ino, size: st.Size, changed: st.Mtim.Nano()}
-	if int64(mount.Type) == unix.OVERLAYFS_SUPER_MAGIC {
+	if mount.Type == unix.OVERLAYFS_SUPER_MAGIC {
 		id.size, id.changed = st.Size, st.Mtim.Nano()
 	} else {
 		id.dev = st.Dev

@@ -42,7 +42,6 @@ type looks struct {
 // forget makes the sensor begin anew with files and processes.
 func (s *Sensor) forget() (err error) {
 	s.files, s.unread = map[fileID][]link.Link{}, map[string]bool{}
-	s.noSocks = ""
 	if s.refused, err = lru.New[contentID, string](maxRefused); err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ type Sensor struct {
 
 	sockets map[string]*ebpf.Program // tell the sockets of C's calls; loaded with the first
 	links   []link.Link              // of those
-	noSocks string                   // why there are none
+	noSocks []string                 // why some or all of them are not there
 
 	multi   bool                          // a link takes many places
 	files   map[fileID][]link.Link        // that are watched
@@ -73,11 +73,18 @@ type Sensor struct {
 	excess  uint64 // files beyond MaxFiles since the last Losses
 }
 
-// ways are the programs that tell the sockets of C's calls, the best first.
-func ways() map[string][]string {
-	return map[string][]string{
-		"sock_length": {"sock_send_length", "sock_recv_length"},
-		"fentry":      {"inet_sendmsg", "inet_recvmsg", "inet6_sendmsg", "inet6_recvmsg"},
+// way is programs that tell the sockets of C's calls.
+type way struct {
+	needs    string // the capability that it stands for, as doctor calls it
+	programs []string
+	must     int // so many of them are on every kernel
+}
+
+// ways returns them, the best first: a tracepoint is called for fewer sockets.
+func ways() []way {
+	return []way{
+		{"sock_length", []string{"sock_send_length", "sock_recv_length"}, 2},
+		{"fentry", []string{"inet_sendmsg", "inet_recvmsg", "inet6_sendmsg", "inet6_recvmsg"}, 2},
 	}
 }
 
@@ -103,8 +110,10 @@ func New(cfg Config) (*Sensor, error) {
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("load the TLS sensor: %w", err)
 	}
+	s.loadSockets()
 	s.errors = counting.NewErrors("tls", s.coll.Maps["errors"], nil, "")
 	if s.ring, err = hook.NewPackets(s.coll); err != nil {
+		s.closeSockets()
 		s.coll.Close()
 		return nil, err
 	}
@@ -163,62 +172,49 @@ func (s *Sensor) Losses() ([]counting.Loss, error) {
 
 // Lacks says what this kernel cannot tell; nothing for most.
 func (s *Sensor) Lacks() []string {
-	if s.noSocks == "" {
+	if len(s.noSocks) == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("the sockets of OpenSSL and GnuTLS cannot be watched (%s): what they carry has no addresses", s.noSocks)}
+	return []string{fmt.Sprintf("the sockets of OpenSSL and GnuTLS are not watched (%s): what they carry has no addresses", strings.Join(s.noSocks, "; "))}
 }
 
 // Unread lists files of processes that use TLS and cannot be read, with the
 // reason, in the order of their names; not more than the first 64.
 func (s *Sensor) Unread() []string { return slices.Sorted(maps.Keys(s.unread)) }
 
-// watchSockets attaches what tells the sockets of C's calls, once.
-func (s *Sensor) watchSockets() {
-	if s.links != nil || s.noSocks != "" {
-		return
-	}
+// loadSockets loads what tells the sockets of C's calls, in the best way that can
+// be loaded.
+func (s *Sensor) loadSockets() {
 	var why []string
-	for _, way := range []string{"sock_length", "fentry"} {
-		if slices.Contains(s.cfg.Without, way) {
+	for _, w := range ways() {
+		if slices.Contains(s.cfg.Without, w.needs) {
+			why = append(why, "without "+w.needs)
 			continue
 		}
-		err := s.watchWay(ways()[way])
+		err := s.loadWay(w)
 		if err == nil {
 			return
 		}
 		why = append(why, err.Error())
 	}
-	s.noSocks = strings.Join(why, "; ")
-	if s.noSocks == "" {
-		s.noSocks = "they are left out"
-	}
+	s.noSocks = why
 }
 
-// watchWay loads and attaches all of these programs, or none. Those of IPv6,
-// which come last, may be missing where the kernel was built without it.
-func (s *Sensor) watchWay(names []string) error {
-	for i, name := range names {
-		err := s.watchSocket(name)
-		if err == nil || i >= 2 && errors.Is(err, btf.ErrNotFound) {
+// loadWay loads all of its programs, or none. Those of IPv6, which come last, may
+// be missing where the kernel was built without it.
+func (s *Sensor) loadWay(w way) error {
+	for i, name := range w.programs {
+		err := s.loadSocket(name)
+		if err == nil || i >= w.must && errors.Is(err, btf.ErrNotFound) {
 			continue
 		}
-		return errors.Join(fmt.Errorf("attach %s: %w", name, err), s.leaveSockets())
+		s.closeSockets()
+		return fmt.Errorf("load %s: %w", name, err)
 	}
 	return nil
 }
 
-func (s *Sensor) watchSocket(name string) error {
-	if p := s.sockets[name]; p != nil {
-		l, err := link.AttachTracing(link.TracingOptions{Program: p})
-		if err == nil {
-			s.links = append(s.links, l)
-			return nil
-		}
-		// 5.10 attaches no program of fentry a second time.
-		p.Close()
-		delete(s.sockets, name)
-	}
+func (s *Sensor) loadSocket(name string) error {
 	spec := s.spec.Copy()
 	maps.DeleteFunc(spec.Programs, func(other string, _ *ebpf.ProgramSpec) bool { return other != name })
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: s.cfg.Types, MapReplacements: s.shared()})
@@ -226,13 +222,44 @@ func (s *Sensor) watchSocket(name string) error {
 		return err
 	}
 	defer coll.Close()
-	l, err := link.AttachTracing(link.TracingOptions{Program: coll.Programs[name]})
-	if err != nil {
-		return err
-	}
-	s.links = append(s.links, l)
 	s.sockets[name] = coll.DetachProgram(name)
 	return nil
+}
+
+func (s *Sensor) closeSockets() {
+	for name, p := range s.sockets {
+		p.Close()
+		delete(s.sockets, name)
+	}
+}
+
+// watchSockets attaches them, once there is a library of C.
+func (s *Sensor) watchSockets() {
+	if s.links != nil {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.sockets)) {
+		if err := s.watchSocket(name); err != nil {
+			s.noSocks = append(s.noSocks, fmt.Sprintf("attach %s: %v", name, err))
+		}
+	}
+}
+
+func (s *Sensor) watchSocket(name string) error {
+	l, err := link.AttachTracing(link.TracingOptions{Program: s.sockets[name]})
+	if err != nil {
+		// 5.10 attaches no program of fentry a second time.
+		s.sockets[name].Close()
+		delete(s.sockets, name)
+		if err := s.loadSocket(name); err != nil {
+			return err
+		}
+		l, err = link.AttachTracing(link.TracingOptions{Program: s.sockets[name]})
+	}
+	if err == nil {
+		s.links = append(s.links, l)
+	}
+	return err
 }
 
 // shared returns the maps that programs which are loaded later have in common
@@ -274,9 +301,7 @@ func closeAll(links []link.Link) error {
 // Close detaches and frees everything.
 func (s *Sensor) Close() error {
 	err := errors.Join(s.Detach(), s.ring.Close())
-	for _, p := range s.sockets {
-		p.Close()
-	}
+	s.closeSockets()
 	s.coll.Close()
 	return err
 }
