@@ -78,7 +78,7 @@ enum level {
 };
 
 struct call {
-	__u64 object; /* what the library keeps of the connection */
+	__u64 object; /* what the library keeps of the connection; 0: the call is over */
 	__u64 buffer; /* of a goroutine's stack, which moves: how far below its top */
 	__u64 done;   /* where the number of bytes will be; 0: it is returned */
 	__u64 depth;  /* of the stack; a return of another depth is of another call */
@@ -98,7 +98,7 @@ struct tls {
 	__u64 id;
 	__u64 sock; /* its address; 0: not known yet */
 	struct tuple tuple; /* local side first; empty without a socket */
-	__u32 netns; /* of the socket */
+	struct owner owner; /* the process; netns of the socket, once it is known */
 	__u32 bytes[2]; /* received and sent so far */
 	__u32 left[2]; /* that are still copied, of HTTP/1 */
 	__u8 kind; /* enum kind */
@@ -107,10 +107,13 @@ struct tls {
 	__u8 told; /* it has rows */
 };
 
-/* key: call; value: its arguments; its end deletes it, and the oldest go first. */
+/*
+ * key: thread or goroutine; value: the call that it is in, if any: it stays for
+ * the next one, which costs less than to delete and make it. The oldest go first.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 65536);
 	__type(key, struct call_key);
 	__type(value, struct call);
 } calls SEC(".maps");
@@ -118,7 +121,7 @@ struct {
 /* key: connection; value: what is known of it; its end deletes it, and the oldest go first. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 32768);
+	__uint(max_entries, 65536);
 	__type(key, struct tls_key);
 	__type(value, struct tls);
 } sessions SEC(".maps");
@@ -324,6 +327,7 @@ static __noinline struct tls *open_tls(const struct tls_key *key, __u8 role, boo
 	struct tls t = { .role = role, .fresh = fresh };
 
 	t.id = new_id(key);
+	owner_of_task((void *)bpf_get_current_task(), &t.owner);
 	if (bpf_map_update_elem(&sessions, key, &t, BPF_ANY)) {
 		count_error(SITE_CALL, 1);
 		return NULL;
@@ -334,9 +338,7 @@ static __noinline struct tls *open_tls(const struct tls_key *key, __u8 role, boo
 /* What all rows of a connection say. */
 static __always_inline void describe(struct packet_event *e, const struct tls *t, bool out)
 {
-	owner_of_task((void *)bpf_get_current_task(), &e->owner);
-	if (t->netns)
-		e->owner.netns = t->netns;
+	e->owner = t->owner;
 	e->tuple = t->tuple;
 	e->tuple.flags = 0;
 	if (!out) {
@@ -455,7 +457,7 @@ static __noinline int use_sock(struct tls *t, const struct sock *sk, const struc
 			return 0;
 	}
 	tuple_of(sk, family, &t->tuple);
-	t->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	t->owner.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	t->sock = (__u64)sk;
 	return 0;
 }
@@ -474,7 +476,7 @@ static __noinline int used_in(struct call_key *key, const struct sock *sk)
 	struct tls_key id = { .pid = key->pid };
 	struct tls *t;
 
-	if (!call)
+	if (!call || !call->object)
 		return 0;
 	id.object = call->object;
 	t = tls_of(&id);
@@ -503,52 +505,50 @@ static __noinline int used(struct sock *sk)
  */
 static __always_inline int call_begins(struct call_key *key, const struct call *call)
 {
-	struct call *outer = bpf_map_lookup_elem(&calls, key);
+	struct call *kept = bpf_map_lookup_elem(&calls, key);
 
-	if (outer && outer->depth <= call->depth) {
-		bool same = outer->object == call->object && outer->out == call->out &&
-			    outer->buffer == call->buffer;
+	if (kept && kept->object && kept->depth <= call->depth) {
+		bool same = kept->object == call->object && kept->out == call->out &&
+			    kept->buffer == call->buffer;
 
-		if (outer->depth < call->depth) {
+		if (kept->depth < call->depth) {
 			if (same)
 				return 0;
 			key->level += INNER;
+			kept = bpf_map_lookup_elem(&calls, key);
 		} else if (same && key->level < GO) {
-			outer->returns++;
+			kept->returns++;
 			return 0;
 		}
 	}
-	if (bpf_map_update_elem(&calls, key, call, BPF_ANY))
+	if (kept)
+		*kept = *call;
+	else if (bpf_map_update_elem(&calls, key, call, BPF_ANY))
 		count_error(SITE_CALL, 1);
 	return 0;
 }
 
-/*
- * Takes the call that ends at this depth and returned n; false if it is not
- * known.
- */
-static __always_inline bool call_ends(struct call_key *key, __u64 depth, __s64 n, struct call *call)
+/* The call that ends at this depth and returned n; NULL if it is not known. */
+static __always_inline struct call *call_ends(struct call_key *key, __u64 depth, __s64 n)
 {
 	struct call *kept = bpf_map_lookup_elem(&calls, key);
 
-	if (!kept) {
+	if (!kept || !kept->object) {
 		if (n > 0)
 			count_error(SITE_CALL, 1);
-		return false;
+		return NULL;
 	}
 	if (kept->depth != depth) {
 		key->level += INNER;
 		kept = bpf_map_lookup_elem(&calls, key);
-		if (!kept || kept->depth != depth)
-			return false; /* a library that called itself */
+		if (!kept || !kept->object || kept->depth != depth)
+			return NULL; /* a library that called itself */
 	}
 	if (kept->returns) {
 		kept->returns--;
-		return false;
+		return NULL;
 	}
-	*call = *kept;
-	bpf_map_delete_elem(&calls, key);
-	return true;
+	return kept;
 }
 
 /* Whether b begins as text does, which has size bytes up to 8, or all n. */
@@ -636,11 +636,9 @@ static __always_inline __u32 wanted(struct tls *t, bool out, __u64 buffer, __u32
 }
 
 /* Rows of the next n bytes of a direction. */
-static __noinline int tell(struct tls *t, const struct call *call, __u32 n)
+static __noinline int tell(struct tls *t, bool out, __u64 at, __u32 n)
 {
 	struct packet_event e = {};
-	__u64 at = call->buffer;
-	bool out = call->out;
 	__u32 take, piece;
 
 	take = wanted(t, out, at, n);
@@ -669,15 +667,20 @@ static __noinline int tell(struct tls *t, const struct call *call, __u32 n)
 	return 0;
 }
 
-/* A call is over that has brought n bytes. */
-static __always_inline int call_brought(const struct call_key *key, const struct call *call,
-					__u32 n)
+/* A call is over that has brought n bytes, which are in buffer, if any. */
+static __always_inline int call_brought(const struct call_key *key, struct call *call, __u64 buffer,
+					__s64 n)
 {
 	struct tls_key id = { .object = call->object, .pid = key->pid };
-	struct tls *t = tls_of(&id);
+	bool out = call->out;
+	struct tls *t;
 
+	call->object = 0;
+	if (n <= 0)
+		return 0;
+	t = tls_of(&id);
 	if (t)
-		tell(t, call, n);
+		tell(t, out, buffer, n);
 	return 0;
 }
 
@@ -697,15 +700,16 @@ static __always_inline int c_begins(struct regs *ctx, bool out, bool tells)
 static __always_inline int c_ends(struct regs *ctx)
 {
 	struct call_key key = { .who = bpf_get_current_pid_tgid(), .level = OUTER };
-	struct call call;
 	__s32 n = C_RESULT(ctx);
+	struct call *call;
 
 	key.pid = key.who >> 32;
-	if (!call_ends(&key, ~C_RETURNED_SP(ctx), n, &call) || n <= 0)
+	call = call_ends(&key, ~C_RETURNED_SP(ctx), n);
+	if (!call)
 		return 0;
-	if (call.done)
-		n = user_word(call.done);
-	return n > 0 ? call_brought(&key, &call, n) : 0;
+	if (call->done && n > 0)
+		n = user_word(call->done);
+	return call_brought(&key, call, call->buffer, n);
 }
 
 /* The socket of an open file of the current process, or NULL. */
@@ -803,16 +807,16 @@ static __always_inline int go_ends(struct regs *ctx)
 {
 	struct call_key key = {};
 	struct go_stack stack;
-	struct call call;
 	__s64 n = GO_RESULT(ctx);
+	struct call *call;
 
 	if (!go_call(ctx, &key, &stack))
 		return 0;
-	if (!call_ends(&key, stack.high - USER_SP(ctx), n, &call) || n <= 0)
+	call = call_ends(&key, stack.high - USER_SP(ctx), n);
+	if (!call)
 		return 0;
-	if (call.on_stack)
-		call.buffer = stack.high - call.buffer;
-	return call_brought(&key, &call, n);
+	return call_brought(&key, call, call->on_stack ? stack.high - call->buffer : call->buffer,
+			    n);
 }
 
 /* What the process is, whose handshake begins. */

@@ -53,13 +53,14 @@ type bpfTls struct {
 		Proto    uint8
 		Flags    uint8
 	}
-	Netns uint32
+	Owner bpfOwner
 	Bytes [2]uint32
 	Left  [2]uint32
 	Kind  uint8
 	Fresh uint8
 	Role  uint8
 	Told  uint8
+	_     [4]byte
 }
 
 type bpfTlsKey struct {

@@ -57,10 +57,19 @@ func installed() []string {
 	}
 }
 
-// Attach begins to read, in what the processes that there are have mapped, and in
-// the libraries of this host, so that programs which have them are read from
-// their first byte on. What else comes later is found by Look.
+// Attach begins to read, in the libraries of this host, so that programs which
+// have them are read from their first byte on, and in what the processes that
+// there are have mapped. What else comes later is found by Look.
 func (s *Sensor) Attach() error {
+	for _, pattern := range installed() {
+		names, err := filepath.Glob(pattern)
+		if err != nil {
+			return fmt.Errorf("list %s: %w", pattern, err)
+		}
+		for _, name := range names {
+			s.scanFile(mapping{name: name, link: name})
+		}
+	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return fmt.Errorf("list processes: %w", err)
@@ -71,15 +80,6 @@ func (s *Sensor) Attach() error {
 			continue
 		}
 		s.scan(uint32(pid))
-	}
-	for _, pattern := range installed() {
-		names, err := filepath.Glob(pattern)
-		if err != nil {
-			return fmt.Errorf("list %s: %w", pattern, err)
-		}
-		for _, name := range names {
-			s.scanFile(mapping{name: name, link: name})
-		}
 	}
 	return nil
 }
