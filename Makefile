@@ -11,7 +11,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,$(abspath tools/asroot))
 CLANG_PACKAGES := clang-19 llvm-19 libbpf-dev
 TEST_PACKAGES := $(CLANG_PACKAGES) clang-format-19 gcc libc6-dev systemtap-sdt-dev curl libpcre2-8-0 \
 	iproute2 nftables iperf3 tcpdump ethtool conntrack socat netcat-openbsd \
-	iputils-ping iputils-arping procps hping3 python3 jq bpftool tshark
+	iputils-ping iputils-arping procps hping3 python3 jq bpftool tshark openssl gnutls-bin
 # For one test, unpacked below bin/ and not installed.
 WEB_PACKAGES := nginx wrk libluajit-5.1-2
 VM_PACKAGES := busybox-static cpio kmod qemu-system-x86 xz-utils
