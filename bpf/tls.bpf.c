@@ -21,6 +21,7 @@
 #define CHUNKS 16	  /* of HUGE, in one call */
 #define PEEK 16 /* bytes by which HTTP is told */
 #define WRAPPED 3	  /* connections of Go inside each other */
+#define IPPROTO_MPTCP 262
 #define MAX_FDS (1 << 20)
 
 #define SYN 2
@@ -441,12 +442,14 @@ static __always_inline bool is_alive(const struct tls *t)
  */
 static __noinline int use_sock(struct tls *t, const struct sock *sk, const struct tls_key *key)
 {
-	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	__u16 family, protocol;
 
 	if (t->sock == (__u64)sk)
 		return 0;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	protocol = BPF_CORE_READ(sk, sk_protocol);
 	if ((family != AF_INET && family != AF_INET6) ||
-	    BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	    (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP))
 		return 0;
 	if (t->sock) {
 		if (is_alive(t))
