@@ -522,6 +522,47 @@ while True:
 	l.wantNoLosses()
 }
 
+// TestTLSMidway begins to read in the middle of connections: from the next head
+// on, also if it comes letter by letter, and without a SYN.
+func TestTLSMidway(t *testing.T) {
+	need.Root(t)
+	lab, a, b := cable(t)
+	f := newTLSFiles(t)
+	server := startNginx(t, b, f)
+	asked, watched := filepath.Join(f.dir, "asked"), filepath.Join(f.dir, "watched")
+	client := startPeer(t, a, "", nil, "/usr/bin/python3", "-c", fmt.Sprintf(`
+import os, socket, ssl, time
+c = ssl._create_unverified_context().wrap_socket(socket.create_connection(("10.0.0.2", 443)))
+def ask(*pieces):
+    for p in pieces: c.sendall(p)
+    got = b""
+    while not got.endswith(b" here\n"): got += c.recv(4096)
+ask(b"GET /first HTTP/1.1\r\nHost: peer\r\n\r\n")
+open(%q, "w")
+while not os.path.exists(%q): time.sleep(0.01)
+ask(*[b"GET /second HTTP/1.1\r\nHost: peer\r\n\r\n"[i:i+1] for i in range(40)])
+c.close()
+`, asked, watched))
+	netlab.WaitFor(t, "the first request", func() bool { _, err := os.Stat(asked); return err == nil })
+	l := listen(t, tls.Config{}, lab)
+	check(t, os.WriteFile(watched, nil, 0o600))
+	pid := client.pid()
+	client.wait(t)
+	l.until("both ends", func() bool { return l.overs(pid) == 1 && l.overs(server.pid()) == 1 })
+	for _, k := range l.talks {
+		d := 0
+		if k.pid == pid {
+			d = 1
+		}
+		if got := string(k.said[d]); got != "GET /second HTTP/1.1\r\nHost: peer\r\n\r\n" {
+			t.Errorf("process %d: got %q", k.pid, got)
+		}
+		if k.begun[0] || k.begun[1] || k.client || k.server || !strings.HasSuffix(string(k.said[1-d]), "/second here\n") {
+			t.Errorf("got %s\nwant the second answer, and nothing of a beginning", l)
+		}
+	}
+}
+
 // TestTLSInMemory tells a connection whose library never sees a socket, without
 // addresses.
 func TestTLSInMemory(t *testing.T) {
