@@ -3,7 +3,6 @@ package tls
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"github.com/cilium/ebpf/link"
@@ -34,9 +33,6 @@ func identify(f *os.File) (fileID, contentID, error) {
 	var mount unix.Statfs_t
 	if err := errors.Join(unix.Fstat(int(f.Fd()), &st), unix.Fstatfs(int(f.Fd()), &mount)); err != nil {
 		return fileID{}, contentID{}, err
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return fileID{}, contentID{}, fs.ErrInvalid
 	}
 	id := fileID{inode: st.Ino}
 	changed := fileID{dev: st.Dev, inode: st.Ino, size: st.Size, changed: st.Mtim.Nano()}

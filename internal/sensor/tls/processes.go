@@ -139,9 +139,13 @@ func (s *Sensor) scan(pid uint32) (found, ok bool) {
 // scanFile watches a file that can be. It reports whether it is watched, or is
 // known to be unreadable.
 func (s *Sensor) scanFile(m mapping) bool {
+	// To open a device may do something.
+	if st, err := os.Stat(m.link); err != nil || !st.Mode().IsRegular() {
+		return false // or it was unmapped meanwhile
+	}
 	f, err := os.Open(m.link)
 	if err != nil {
-		return false // it was unmapped meanwhile
+		return false
 	}
 	defer f.Close()
 	id, content, err := identify(f)
