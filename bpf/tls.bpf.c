@@ -614,7 +614,9 @@ static __always_inline __u32 wanted(struct tls *t, bool out, __u64 buffer, __u32
 		return n;
 	if (t->kind == OTHER)
 		return 0;
-	if (bpf_probe_read_user(b, n < PEEK ? (n & (PEEK - 1)) : PEEK, (const void *)buffer)) {
+	take = n < PEEK ? n : PEEK;
+	/* So that 5.10's verifier sees the bound too. */
+	if (bpf_probe_read_user(b, ((take - 1) & (PEEK - 1)) + 1, (const void *)buffer)) {
 		count_error(SITE_PLAIN, 1);
 		return 0;
 	}
