@@ -151,14 +151,6 @@ static __always_inline void keep_process(struct task_struct *task, const struct 
 		count_error(SITE_PROCESS, 1);
 }
 
-/* The owner that a socket of this task would have. */
-static __always_inline void owner_of_task(struct task_struct *task, struct owner *owner)
-{
-	owner->start = BPF_CORE_READ(task, group_leader, start_boottime);
-	owner->pid = BPF_CORE_READ(task, tgid);
-	owner->netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
-}
-
 static __always_inline int forget(__u64 address)
 {
 	/* Most were never kept: the kernel's own, and children nobody used. */

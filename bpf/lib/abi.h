@@ -242,6 +242,8 @@ enum packet_flag {
 	PACKET_OUT = 1, /* sent by the socket; else received */
 	PACKET_PLAIN =
 		2, /* not yet encrypted, or decrypted: of no packet; seq counts such bytes from 0 */
+	PACKET_CLIENT = 4, /* of plain ones, where it is known: the owner is the client … */
+	PACKET_SERVER = 8, /* … or the server */
 };
 
 /*
@@ -283,6 +285,8 @@ enum site {
 	SITE_CONN_RING, /* changes of connections that the ring had no room for */
 	SITE_PACKETS, /* copied packets that the ring had no room for */
 	SITE_TALK, /* connections that socket storage had no room for */
+	SITE_PLAIN, /* calls of TLS libraries whose bytes could not be read */
+	SITE_CALL, /* calls of TLS libraries that had begun before, or whose beginning found no room */
 	SITE_MAX,
 };
 #endif

@@ -27,6 +27,14 @@ enum {
 	TCP_CLOSING,
 };
 
+/* The owner that a socket of this task would have. */
+static __always_inline void owner_of_task(struct task_struct *task, struct owner *owner)
+{
+	owner->start = BPF_CORE_READ(task, group_leader, start_boottime);
+	owner->pid = BPF_CORE_READ(task, tgid);
+	owner->netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
+}
+
 static __always_inline bool is_mapped(const __u8 *addr)
 {
 	return !*(const __u64 *)addr && *(const __u32 *)(addr + 8) == 0xffff0000;

@@ -367,6 +367,7 @@ struct skb_shared_info {
 typedef int __kernel_pid_t;
 typedef __kernel_pid_t pid_t;
 struct cred;
+struct files_struct;
 struct nsproxy;
 struct css_set;
 
@@ -377,8 +378,20 @@ struct task_struct {
 	u64 start_boottime;
 	const struct cred *real_cred;
 	char comm[16];
+	struct files_struct *files;
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
+};
+
+struct fdtable;
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
 };
 
 typedef unsigned int __kernel_uid32_t;
@@ -453,4 +466,4 @@ struct sk_buff___vlan_present {
 #pragma clang attribute pop
 
 #endif
-/* sha256 of wanted.txt and of the text above: d17dfc1d7cb9c67774a784f24a4f9eab37c43b9bf5c30bebcb4422a993c9e740 */
+/* sha256 of wanted.txt and of the text above: 21df47d34295b41ab91979dcb591c5fe95aa3b23a6b7e004cc59bd92e5d85987 */

@@ -52,6 +52,7 @@ func house() []place {
 		{dir: "internal/eventtype", level: facts, pure: true, ebpf: []string{"asm", "btf", ""}},
 		// link is for its test, which attaches to a probe.
 		{dir: "internal/usdt", level: facts, ebpf: []string{"asm", "btf", "link", ""}},
+		{dir: "internal/tlslib", level: facts},
 		{dir: "internal/tracelog", level: facts},
 		{dir: "internal/runstate", level: facts, stdOnly: true},
 

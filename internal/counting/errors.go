@@ -25,6 +25,8 @@ const (
 	ConnRing                // changes of connections that the ring had no room for
 	Packets                 // copied packets that the ring had no room for
 	Talk                    // connections that socket storage had no room for
+	Plain                   // calls of TLS libraries whose bytes could not be read
+	Call                    // calls of TLS libraries whose beginning is not known
 	sites
 )
 
@@ -61,6 +63,10 @@ func (s Site) text() (reason, effect string) {
 		return "ring full", "what these packets say is not read: queries or requests may be missing, or look unanswered"
 	case Talk:
 		return "no room in socket storage", "requests of these connections are not told, unless there is room at a later packet"
+	case Plain:
+		return "memory unreadable", "what these calls of TLS libraries sent or received is not read: requests may be missing, or look unanswered"
+	case Call:
+		return "no beginning", "these calls of TLS libraries had begun before they were watched, or there were too many at once: what they brought is not read"
 	case ConnRing:
 		return "ring full", "these changes of connections are not told"
 	}

@@ -219,6 +219,9 @@ type ConnEvent struct {
 const (
 	PacketOut   = 1 // sent by the socket, and not received
 	PacketPlain = 2 // not yet encrypted, or decrypted: of no packet; Seq counts such bytes from 0
+	// Of plain ones, where it is known: the owner is the client, or the server.
+	PacketClient = 4
+	PacketServer = 8
 )
 
 // PacketEvent is a packet at a socket, or a part of one; Captured bytes of its

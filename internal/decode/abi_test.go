@@ -268,7 +268,7 @@ func TestABIOfEnums(t *testing.T) {
 			"CONN_FIN_OUT": ConnFINOut, "CONN_FIN_IN": ConnFINIn, "CONN_ALL_ACKED": ConnAllAcked,
 		},
 		"conn_end":    {"CONN_END_LOCAL": ConnEndLocal, "CONN_END_PEER": ConnEndPeer, "CONN_END_BOTH": ConnEndBoth},
-		"packet_flag": {"PACKET_OUT": PacketOut, "PACKET_PLAIN": PacketPlain},
+		"packet_flag": {"PACKET_OUT": PacketOut, "PACKET_PLAIN": PacketPlain, "PACKET_CLIENT": PacketClient, "PACKET_SERVER": PacketServer},
 		"conn_what":   {"CONN_OPENED": ConnOpened, "CONN_FAILED": ConnFailed, "CONN_CLOSED": ConnClosed, "CONN_OPEN": ConnOpen},
 	}
 	spec := compiled(t)

@@ -18,8 +18,15 @@ import (
 const helperEnv = "NETFATE_SENSOR_HELPER"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(helperEnv) == "" {
+	switch os.Getenv(helperEnv) {
+	case "":
 		os.Exit(m.Run())
+	case tlsHelper:
+		if err := speakTLS(os.Args[1:]); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
 	}
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {

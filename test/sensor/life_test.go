@@ -3,6 +3,7 @@ package sensor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -20,6 +21,7 @@ import (
 	"github.com/netfate/netfate/internal/sensor/flow"
 	"github.com/netfate/netfate/internal/sensor/http"
 	"github.com/netfate/netfate/internal/sensor/owner"
+	"github.com/netfate/netfate/internal/sensor/tls"
 	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
@@ -92,11 +94,13 @@ type life interface {
 func TestNothingIsLeft(t *testing.T) {
 	need.Root(t)
 	makers := map[string]func() (life, error){
-		"drop":  func() (life, error) { return drop.New(drop.Config{Args: freeArgs(t)}) },
-		"flow":  func() (life, error) { return flow.New(flow.Config{}) },
-		"conn":  func() (life, error) { return conn.New(conn.Config{}) },
-		"dns":   func() (life, error) { return dns.New(dns.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
-		"http":  func() (life, error) { return http.New(http.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
+		"drop": func() (life, error) { return drop.New(drop.Config{Args: freeArgs(t)}) },
+		"flow": func() (life, error) { return flow.New(flow.Config{}) },
+		"conn": func() (life, error) { return conn.New(conn.Config{}) },
+		"dns":  func() (life, error) { return dns.New(dns.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
+		"http": func() (life, error) { return http.New(http.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
+		// One file: kernels before 6.6 take their time to let go of each place.
+		"tls":   func() (life, error) { return tls.New(tls.Config{MaxFiles: 1}) },
 		"raw":   func() (life, error) { return flow.New(flow.Config{Raw: true}) },
 		"owner": func() (life, error) { return owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
 	}
@@ -116,12 +120,8 @@ func testLives(t *testing.T, create func() (life, error)) {
 	links, programs := map[uint32]bool{}, map[uint32]bool{}
 	for range lifetimes {
 		check(t, s.Attach())
-		for _, id := range ids(t, "link_id") {
-			links[id] = true
-		}
-		for _, id := range ids(t, "prog_id") {
-			programs[id] = true
-		}
+		maps.Copy(links, idsOf(t, os.Getpid(), "link_id"))
+		maps.Copy(programs, idsOf(t, os.Getpid(), "prog_id"))
 		check(t, s.Detach())
 		if got := len(files(t)); got != loaded {
 			t.Fatalf("detached: got %d open files, want %d", got, loaded)
@@ -177,12 +177,13 @@ func files(t *testing.T) []string {
 	return all
 }
 
-// ids returns the numbers of a field in the descriptions of this process's
-// open files.
-func ids(t *testing.T, field string) (found []uint32) {
+// idsOf returns the numbers of a field in the descriptions of a process's open
+// files.
+func idsOf(t *testing.T, pid int, field string) map[uint32]bool {
 	t.Helper()
-	names, err := filepath.Glob("/proc/self/fdinfo/*")
+	names, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
 	check(t, err)
+	found := map[uint32]bool{}
 	for _, name := range names {
 		text, err := os.ReadFile(name)
 		if err != nil {
@@ -191,7 +192,7 @@ func ids(t *testing.T, field string) (found []uint32) {
 		if m := regexp.MustCompile(`(?m)^` + field + `:\s*(\d+)$`).FindSubmatch(text); m != nil {
 			id, err := strconv.ParseUint(string(m[1]), 10, 32)
 			check(t, err)
-			found = append(found, uint32(id))
+			found[uint32(id)] = true
 		}
 	}
 	return found

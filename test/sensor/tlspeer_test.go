@@ -1,0 +1,198 @@
+package sensor
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	cryptotls "crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/netfate/netfate/internal/sensor/tls"
+	"github.com/netfate/netfate/test/netlab"
+)
+
+// tlsHelper tells this program to be an end of TLS connections, or to watch some.
+const tlsHelper = "tls"
+
+// speakTLS is what it does then: serve ADDRESS CERTIFICATE KEY answers every
+// request with its own body; get URL COUNT makes requests, one connection each;
+// watch begins to watch and waits.
+func speakTLS(args []string) error {
+	switch args[0] {
+	case "serve":
+		echo := func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }
+		listener, err := net.Listen("tcp4", args[1])
+		if err != nil {
+			return err
+		}
+		fmt.Println("ready")
+		return http.ServeTLS(listener, http.HandlerFunc(echo), args[2], args[3])
+	case "get":
+		count, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		for i := range count {
+			if err := get(fmt.Sprintf("%s/%d", args[1], i)); err != nil {
+				return err
+			}
+		}
+	case "watch":
+		s, err := tls.New(tls.Config{})
+		if err != nil {
+			return err
+		}
+		if err := s.Attach(); err != nil {
+			return err
+		}
+		fmt.Println("ready")
+		select {}
+	}
+	return nil
+}
+
+// get makes one request of HTTP/1.1 over a connection that is in a struct of
+// somebody's, and reads into the goroutine's stack, which may move meanwhile.
+func get(url string) error {
+	host, path, _ := strings.Cut(strings.TrimPrefix(url, "https://"), "/")
+	var dialer net.Dialer
+	dialer.SetMultipathTCP(true) // where the kernel has it: another kind of socket
+	tcp, err := dialer.Dial("tcp4", host)
+	if err != nil {
+		return err
+	}
+	conn := cryptotls.Client(struct{ net.Conn }{tcp}, &cryptotls.Config{InsecureSkipVerify: true})
+	defer conn.Close()
+	if _, err := fmt.Fprintf(conn, "GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host); err != nil {
+		return err
+	}
+	var buf [2048]byte
+	for {
+		if _, err := conn.Read(buf[:]); err != nil {
+			return nil // the end
+		}
+	}
+}
+
+// tlsFiles are a certificate and its key.
+type tlsFiles struct{ dir, cert, key string }
+
+func newTLSFiles(t testing.TB) tlsFiles {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"peer"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	check(t, err)
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	check(t, err)
+	dir := t.TempDir()
+	f := tlsFiles{dir, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")}
+	check(t, os.WriteFile(f.cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), 0o600))
+	check(t, os.WriteFile(f.key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
+	return f
+}
+
+// peer is a process at one end.
+type peer struct {
+	cmd *exec.Cmd
+	out bytes.Buffer
+}
+
+// startPeer starts a program in a namespace; it reads input.
+func startPeer(t testing.TB, n *netlab.NetNS, input string, env []string, argv ...string) *peer {
+	t.Helper()
+	p := &peer{cmd: exec.Command(argv[0], argv[1:]...)}
+	p.cmd.Stdin = strings.NewReader(input)
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
+	n.Start(p.cmd)
+	return p
+}
+
+func (p *peer) pid() uint32 { return uint32(p.cmd.Process.Pid) }
+
+// wait waits until the program ends, and wants it to be content.
+func (p *peer) wait(t testing.TB) {
+	t.Helper()
+	if err := p.cmd.Wait(); err != nil {
+		t.Fatalf("%q: %v\n%s", p.cmd.Args, err, p.out.String())
+	}
+}
+
+// awaitPort waits until something listens at a port of the namespace.
+func awaitPort(t testing.TB, n *netlab.NetNS, port int) {
+	t.Helper()
+	entry := fmt.Appendf(nil, ":%04X 00000000:0000 0A", port)
+	netlab.WaitFor(t, fmt.Sprintf("somebody to listen at %d", port), func() bool {
+		var all []byte
+		n.Do(func() error {
+			four, err := os.ReadFile("/proc/thread-self/net/tcp")
+			six, _ := os.ReadFile("/proc/thread-self/net/tcp6")
+			all = append(four, bytes.ReplaceAll(six, bytes.Repeat([]byte("0"), 32), []byte("00000000"))...)
+			return err
+		})
+		return bytes.Contains(all, entry)
+	})
+}
+
+// goPeer is this program at an end.
+func goPeer(t testing.TB, n *netlab.NetNS, program string, args ...string) *peer {
+	t.Helper()
+	return startPeer(t, n, "", []string{helperEnv + "=" + tlsHelper}, append([]string{program}, args...)...)
+}
+
+// ownProgram is a copy of this program, which nothing watches yet; without its
+// symbols if stripped.
+func ownProgram(t testing.TB, stripped bool) string {
+	t.Helper()
+	self, err := os.Executable()
+	check(t, err)
+	b, err := os.ReadFile(self)
+	check(t, err)
+	path := filepath.Join(t.TempDir(), "peer")
+	check(t, os.WriteFile(path, b, 0o700))
+	if stripped {
+		if out, err := exec.Command("strip", path).CombinedOutput(); err != nil {
+			t.Fatalf("strip: %v\n%s", err, out)
+		}
+	}
+	return path
+}
+
+// nginxTLS answers with what it was asked.
+const nginxTLS = `
+worker_processes 1; master_process off; pid %[1]s/nginx.pid; error_log %[1]s/error.log; daemon off; user root;
+events { worker_connections 64; }
+http {
+	access_log off;
+	client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/fastcgi;
+	uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
+	server { listen 443 ssl http2; ssl_certificate %[2]s; ssl_certificate_key %[3]s; location / { return 200 "$request_uri here\n"; } }
+}
+`
+
+func startNginx(t *testing.T, n *netlab.NetNS, f tlsFiles) *peer {
+	t.Helper()
+	conf := filepath.Join(f.dir, "nginx.conf")
+	check(t, os.WriteFile(conf, fmt.Appendf(nil, nginxTLS, f.dir, f.cert, f.key), 0o600))
+	p := startPeer(t, n, "", nil, "../../bin/web/usr/sbin/nginx", "-c", conf, "-p", f.dir)
+	awaitPort(t, n, 443)
+	return p
+}
