@@ -15,7 +15,7 @@ import (
 func newHTTP() *cobra.Command {
 	w := &watch{every: time.Second}
 	var by string
-	var each, secrets bool
+	var each, secrets, noTLS bool
 	var budget float64
 	cmd := &cobra.Command{
 		Use:   "http [FILTER]",
@@ -89,7 +89,7 @@ interface it spares netfate what nobody asked for: what it has no time for is co
 			if budget <= 0 || budget > 100 {
 				return usagef("--budget is a percentage above 0 and up to 100, not %v", budget)
 			}
-			w.cfg.Requests, w.cfg.Secrets, w.cfg.Budget = true, secrets, budget/100
+			w.cfg.Requests, w.cfg.Secrets, w.cfg.Budget, w.cfg.Plaintext = true, secrets, budget/100, !noTLS
 			if err := w.preparePackets(cmd.Context(), args); err != nil {
 				return err
 			}
@@ -114,6 +114,7 @@ interface it spares netfate what nobody asked for: what it has no time for is co
 	f.StringVar(&by, "by", "path", "group by "+strings.Join(table.RequestGroups(), ", "))
 	f.BoolVarP(&each, "each", "e", false, "one row a request")
 	f.BoolVar(&secrets, "show-secrets", false, "show queries, which may hold passwords and tokens (with --each)")
+	f.BoolVar(&noTLS, "no-tls", false, "read nothing inside TLS: a call of its libraries then costs nothing (see above)")
 	f.Float64Var(&budget, "budget", 2, "percent of all CPUs to read with while they are busy: beyond it requests are sampled; 100 reads all")
 	w.captureOrRecordingFlags(cmd)
 	w.wireFlags(cmd)

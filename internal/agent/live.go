@@ -18,15 +18,16 @@ import (
 
 // live is the feed from this host's kernel. It belongs to the pump.
 type live struct {
-	cfg      Config
-	names    *names
-	owners   *owner.Sensor
-	drops    *drop.Sensor // nil if not asked for
-	flows    *flow.Sensor // nil if not asked for
-	conns    conns        // its sensor is nil if not asked for
-	queries  queries      // likewise
-	requests requests     // likewise
-	peers    peers        // names nobody if not asked for
+	cfg       Config
+	names     *names
+	owners    *owner.Sensor
+	drops     *drop.Sensor // nil if not asked for
+	flows     *flow.Sensor // nil if not asked for
+	conns     conns        // its sensor is nil if not asked for
+	queries   queries      // likewise
+	requests  requests     // likewise
+	plaintext plaintext    // likewise
+	peers     peers        // names nobody if not asked for
 
 	dropTable *table.Drops
 	flowTable *table.Flows
@@ -117,10 +118,13 @@ func (l *live) readEvents() error {
 			return err
 		}
 	}
-	if l.requests.sensor != nil {
-		return l.requests.read(l)
+	if l.requests.sensor == nil {
+		return nil
 	}
-	return nil
+	if err := l.requests.read(l); err != nil || l.plaintext.sensor == nil {
+		return err
+	}
+	return l.plaintext.read(l)
 }
 
 func (l *live) readSamples(until time.Time) error {
@@ -156,6 +160,9 @@ func (l *live) Stop() error {
 	if l.requests.sensor != nil {
 		errs = append(errs, l.requests.sensor.Detach())
 	}
+	if l.plaintext.sensor != nil {
+		errs = append(errs, l.plaintext.sensor.Detach())
+	}
 	l.over = true
 	// What was counted is in both generations; the first poll of each is
 	// done here, the second by the Roll that follows.
@@ -187,6 +194,12 @@ func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, e
 		if err := l.requests.roll(b, l.over); err != nil {
 			return nil, err
 		}
+	}
+	if l.plaintext.sensor != nil {
+		if err := l.plaintext.read(l); err != nil {
+			return nil, err
+		}
+		l.plaintext.roll(b, l.over)
 	}
 	l.want()
 	l.wantQueries(b.Queries)
@@ -448,6 +461,9 @@ func (l *live) rollLosses(b *record.Batch) error {
 	}
 	if l.requests.sensor != nil {
 		readers = append(readers, l.requests.sensor.Losses)
+	}
+	if l.plaintext.sensor != nil {
+		readers = append(readers, l.plaintext.sensor.Losses)
 	}
 	if l.names.failed > 0 {
 		b.Lost = append(b.Lost, record.Lost{

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/netfate/netfate/internal/decode"
@@ -18,24 +17,13 @@ type requests struct {
 	tracker *http.Tracker
 	shed    shedder
 	meter   usageMeter
-
-	ends   aging[end, origin]
-	packet packet.Packet
-	event  decode.PacketEvent
-}
-
-// end is one end of a connection, where a socket of this host is.
-type end struct {
-	local, remote netip.AddrPort
-	space         uint32
+	holders holders
+	packet  packet.Packet
+	event   decode.PacketEvent
 }
 
 // loopback is the index of lo in each netns.
 const loopback = 1
-
-// silence is how long a connection may say nothing before its owner is forgotten:
-// as long as it takes until the connection is.
-const silence = 10 * time.Minute
 
 // overtaken is how long bytes wait for earlier ones: what is sent again comes
 // sooner, and what the ring had no room for never does.
@@ -45,7 +33,7 @@ func newRequests(sensor *httpsensor.Sensor, cfg *Config) requests {
 	return requests{
 		sensor:  sensor,
 		tracker: http.New(http.Config{Secrets: cfg.Secrets, Early: true, Limits: stream.Limits{Wait: overtaken}}),
-		ends:    aging[end, origin]{patience: silence},
+		holders: newHolders(),
 		shed:    shedder{budget: cfg.Budget},
 	}
 }
@@ -54,7 +42,7 @@ func newRequests(sensor *httpsensor.Sensor, cfg *Config) requests {
 // less where too many do.
 func (q *requests) read(l *live) error {
 	now := time.Now()
-	q.ends.turn(now)
+	q.holders.turn(now)
 	waiting, size := q.sensor.Waiting()
 	if q.shed.ring(now, waiting, size) {
 		if err := q.sensor.Keep(q.shed.keep()); err != nil {
@@ -66,11 +54,11 @@ func (q *requests) read(l *live) error {
 		if err != nil || !ok {
 			return err
 		}
-		q.take(&q.event, payload, l.clock.Wall(q.event.Time))
+		q.take(l, &q.event, payload, l.clock.Wall(q.event.Time))
 	}
 }
 
-func (q *requests) take(e *decode.PacketEvent, payload []byte, at time.Time) {
+func (q *requests) take(l *live, e *decode.PacketEvent, payload []byte, at time.Time) {
 	src, dst := ends(&e.Tuple)
 	q.packet = packet.Packet{
 		Time: at, Proto: protoTCP, Src: src, Dst: dst, Seq: e.Seq, Ack: e.Ack, Flags: e.TCPFlags, Window: e.Window,
@@ -82,13 +70,19 @@ func (q *requests) take(e *decode.PacketEvent, payload []byte, at time.Time) {
 	if e.OneIn > 1 {
 		q.packet.OneIn = e.OneIn
 	}
-	q.remember(e)
+	q.holders.remember(e, &q.packet)
 	if e.TCPFlags&packet.SYN != 0 {
 		q.begin(e)
 		return
 	}
+	if len(payload) > 0 && payload[0] == handshake && l.plaintext.sensor != nil {
+		l.plaintext.sensor.Look(e.Owner.PID)
+	}
 	q.tracker.Packet(&q.packet)
 }
+
+// handshake is the type of the records that TLS begins with.
+const handshake = 22
 
 // begin tells the tracker of both SYNs of a connection that begins: the row has
 // the number of its sender's, and that of the first byte it expects.
@@ -103,31 +97,6 @@ func (q *requests) begin(e *decode.PacketEvent) {
 	q.tracker.Packet(&answer)
 }
 
-// remember keeps whose the socket is that told of the present packet.
-func (q *requests) remember(e *decode.PacketEvent) {
-	here := end{q.packet.Src, q.packet.Dst, q.packet.Space}
-	if e.Dir&decode.PacketOut == 0 {
-		here.local, here.remote = here.remote, here.local
-	}
-	if o, ok := q.ends.young[here]; ok && o.owner.PID != 0 {
-		return
-	}
-	q.ends.put(here, origin{owner: e.Owner, netns: e.NetNS, ifindex: e.IfIndex})
-}
-
-// origin finds the socket of this host that a request is of: the client's, if
-// both are.
-func (q *requests) origin(r *record.Request) (origin, bool) {
-	src, dst := netip.AddrPortFrom(r.SrcAddr, r.SrcPort), netip.AddrPortFrom(r.DstAddr, r.DstPort)
-	if o, ok := q.ends.get(end{src, dst, r.NetNS}); ok {
-		o.side = record.Client
-		return o, true
-	}
-	o, ok := q.ends.get(end{dst, src, r.NetNS})
-	o.side = record.Server
-	return o, ok
-}
-
 // roll adds the requests that ended to b, without their names; with over, all. It
 // looks whether the host can bear as much in the next interval.
 func (q *requests) roll(b *record.Batch, over bool) error {
@@ -139,11 +108,20 @@ func (q *requests) roll(b *record.Batch, over bool) error {
 	return q.sensor.Keep(q.shed.keep())
 }
 
+// holder finds whose a request is. Until then its netns is what tells its
+// connection from others with the same addresses.
+func (l *live) holder(r *record.Request) (origin, bool) {
+	if r.TLS && r.Protocol != record.TLS {
+		return l.plaintext.holders.origin(r, r.NetNS)
+	}
+	return l.requests.holders.origin(r, r.NetNS)
+}
+
 // wantRequests asks the enrichers for what the requests of this interval will
 // need.
 func (l *live) wantRequests(list []record.Request) {
 	for i := range list {
-		if o, ok := l.requests.origin(&list[i]); ok {
+		if o, ok := l.holder(&list[i]); ok {
 			l.names.want(o.netns, o.ifindex, o.owner)
 		}
 	}
@@ -154,12 +132,13 @@ func (l *live) nameRequests(list []record.Request) {
 	for i := range list {
 		r := &list[i]
 		r.Host = l.names.host
-		o, ok := l.requests.origin(r)
-		if !ok {
-			continue
+		o, ok := l.holder(r)
+		r.NetNS = 0
+		if ok {
+			r.Side = o.side
+			l.names.where(&r.Endpoints, o.netns, o.ifindex)
+			r.Owner = l.names.owner(o.owner)
 		}
-		r.Side = o.side
-		l.names.where(&r.Endpoints, o.netns, o.ifindex)
-		r.Owner = l.names.owner(o.owner)
+		hideMadeUp(&r.Endpoints)
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/netfate/netfate/internal/sensor/flow"
 	httpsensor "github.com/netfate/netfate/internal/sensor/http"
 	"github.com/netfate/netfate/internal/sensor/owner"
+	tlssensor "github.com/netfate/netfate/internal/sensor/tls"
 	"github.com/netfate/netfate/internal/table"
 	"github.com/netfate/netfate/internal/verdict"
 )
@@ -32,6 +33,8 @@ type Config struct {
 	Drops, Flows, Conns, Queries, Requests bool
 	// Secrets keeps the queries of URLs.
 	Secrets bool
+	// Plaintext reads requests inside TLS too, where libraries encrypt them.
+	Plaintext bool
 	// Budget is the share of all CPUs that reading requests may take while they
 	// are busy with other things; 1 sheds only what the ring has no room for, and 0
 	// is for two percent.
@@ -197,7 +200,7 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 	}
 	l.names.owners = l.owners
 	var all sync.WaitGroup
-	var dropErr, flowErr, connErr, queryErr, requestErr error
+	var dropErr, flowErr, connErr, queryErr, requestErr, plaintextErr error
 	if cfg.Drops {
 		all.Go(func() {
 			l.drops, dropErr = drop.New(drop.Config{
@@ -241,6 +244,13 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 			l.requests = newRequests(s, cfg)
 		})
 	}
+	if cfg.Requests && cfg.Plaintext {
+		all.Go(func() {
+			var s *tlssensor.Sensor
+			s, plaintextErr = tlssensor.New(tlssensor.Config{Types: types})
+			l.plaintext = newPlaintext(s, cfg)
+		})
+	}
 	all.Wait()
 	if queryErr != nil && l.others() {
 		l.without(l.unheard(), queryErr)
@@ -249,6 +259,9 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 	if requestErr != nil && l.others() {
 		l.without("HTTP", requestErr)
 		requestErr = nil
+	}
+	if plaintextErr != nil {
+		l.without("what is inside TLS", plaintextErr)
 	}
 	// They fail for the same reason, as a rule: the first tells it.
 	return cmp.Or(dropErr, flowErr, connErr, queryErr, requestErr)
@@ -292,6 +305,16 @@ func (l *live) attach() error {
 		if err := l.requests.sensor.Attach(); err != nil {
 			err = l.giveUp("HTTP", kernel.Diagnose(err, "attach the HTTP sensor"), l.requests.sensor)
 			l.requests.sensor = nil
+			if err != nil {
+				return err
+			}
+		}
+	}
+	if l.plaintext.sensor != nil {
+		if err := l.plaintext.sensor.Attach(); err != nil {
+			l.without("what is inside TLS", err)
+			err = l.plaintext.sensor.Close()
+			l.plaintext.sensor = nil
 			if err != nil {
 				return err
 			}
@@ -341,6 +364,12 @@ func (l *live) lacks() []string {
 	if l.conns.sensor != nil {
 		lacks = append(lacks, l.conns.sensor.Lacks()...)
 	}
+	if l.plaintext.sensor != nil {
+		lacks = append(lacks, l.plaintext.sensor.Lacks()...)
+		for _, what := range l.plaintext.sensor.Unread() {
+			lacks = append(lacks, "TLS cannot be read of "+what)
+		}
+	}
 	return uniq(append(lacks, l.missing...))
 }
 
@@ -362,6 +391,9 @@ func (l *live) close() error {
 	}
 	if l.requests.sensor != nil {
 		errs = append(errs, l.requests.sensor.Close())
+	}
+	if l.plaintext.sensor != nil {
+		errs = append(errs, l.plaintext.sensor.Close())
 	}
 	if l.conns.sensor != nil {
 		errs = append(errs, l.conns.sensor.Close())

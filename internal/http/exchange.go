@@ -110,7 +110,7 @@ func (t *Tracker) emit(c *conn, e *exchange) {
 	r := record.Request{
 		Protocol: e.protocol, Start: e.start, Method: e.method, HostName: e.host, Path: e.path, QueryString: e.query,
 		Status: e.status, RequestBytes: e.up, ResponseBytes: e.down, Error: e.err,
-		OneIn: e.oneIn,
+		OneIn: e.oneIn, TLS: t.tls,
 	}
 	r.Time = e.last
 	switch {

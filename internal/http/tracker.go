@@ -41,6 +41,7 @@ type Config struct {
 	// Early tells TLS connections when their handshake is over: for whoever waits
 	// for names. Else they are told when they end, with all their bytes.
 	Early  bool
+	TLS    bool          // packets are what TLS carried
 	Limits stream.Limits // of TCP
 }
 
@@ -48,6 +49,7 @@ type Config struct {
 type Tracker struct {
 	secrets bool
 	early   bool
+	tls     bool
 	streams *stream.Assembler
 	done    []record.Request
 	held    int    // bytes in conn.half.buf and of hellos
@@ -65,7 +67,7 @@ type Tracker struct {
 
 // New returns a tracker that has seen nothing.
 func New(cfg Config) *Tracker {
-	t := &Tracker{secrets: cfg.Secrets, early: cfg.Early}
+	t := &Tracker{secrets: cfg.Secrets, early: cfg.Early, tls: cfg.TLS}
 	if cfg.Limits.Idle <= 0 {
 		cfg.Limits.Idle = idle
 	}

@@ -82,9 +82,13 @@ func requestLine(q *record.Request, o *Options) string {
 func tlsName(host string) string { return "TLS " + cmp.Or(host, "(no name)") }
 
 // spoken is the protocol of a request, of TLS with its version and what is
-// inside, as far as that is known: "tls 1.3 (h2 or http/1.1) with ECH".
+// inside, as far as that is known: "tls 1.3 (h2 or http/1.1) with ECH"; "h2 in tls"
+// is one that was read.
 func spoken(q *record.Request) string {
 	s := cmp.Or(q.Protocol, "http")
+	if q.TLS && q.Protocol != record.TLS {
+		s += " in tls"
+	}
 	if q.TLSVersion != "" {
 		s += " " + q.TLSVersion
 	}
