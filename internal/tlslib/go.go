@@ -23,14 +23,17 @@ const (
 	mostFunctions = 1 << 20
 )
 
+// goStem is what the names of Go's functions begin with.
+const goStem = "crypto/tls.(*Conn)."
+
 // goFunctions returns what the functions of Go are, by their names.
 func goFunctions() map[string]What {
 	return map[string]What{
-		"crypto/tls.(*Conn).Write":           GoWrite,
-		"crypto/tls.(*Conn).Read":            GoRead,
-		"crypto/tls.(*Conn).clientHandshake": GoClient,
-		"crypto/tls.(*Conn).serverHandshake": GoServer,
-		"crypto/tls.(*Conn).Close":           GoClose,
+		goStem + "Write":           GoWrite,
+		goStem + "Read":            GoRead,
+		goStem + "clientHandshake": GoClient,
+		goStem + "serverHandshake": GoServer,
+		goStem + "Close":           GoClose,
 	}
 }
 

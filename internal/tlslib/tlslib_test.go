@@ -317,3 +317,12 @@ func TestOffsetOf(t *testing.T) {
 	check(0x10, 0, false) // no code
 	check(^uint64(0), 0, false)
 }
+
+// TestStems wants each name to begin with what is looked for.
+func TestStems(t *testing.T) {
+	for name := range keys(wanted()) {
+		if !slices.ContainsFunc(stems(), func(stem string) bool { return strings.HasPrefix(name, stem) }) {
+			t.Errorf("%s is never found", name)
+		}
+	}
+}
