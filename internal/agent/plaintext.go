@@ -74,14 +74,14 @@ func (q *plaintext) take(e *decode.PacketEvent, payload []byte, at time.Time) {
 	}
 	q.holders.remember(e, &q.packet)
 	if e.TCPFlags&packet.SYN != 0 {
-		q.begin()
+		q.begin(e.Dir)
 	}
 	q.tracker.Packet(&q.packet)
 }
 
 // begin tells the tracker that a connection begins, by the first that either side
-// says: who the client is tells what it says.
-func (q *plaintext) begin() {
+// says.
+func (q *plaintext) begin(dir uint8) {
 	syn, answer := q.packet, q.packet
 	syn.Payload, syn.Missing, syn.Skipped = nil, 0, 0
 	syn.Seq, syn.Ack, syn.Flags = ^uint32(0), 0, packet.SYN
@@ -90,7 +90,7 @@ func (q *plaintext) begin() {
 	}
 	answer = syn
 	answer.Src, answer.Dst, answer.Seq, answer.Flags = syn.Dst, syn.Src, ^uint32(0), packet.SYN|packet.ACK
-	if saysServer(q.packet.Payload) {
+	if serverSays(dir, q.packet.Payload) {
 		syn.Src, syn.Dst, answer.Src, answer.Dst = answer.Src, answer.Dst, syn.Src, syn.Dst
 	}
 	q.tracker.Packet(&syn)
@@ -98,8 +98,16 @@ func (q *plaintext) begin() {
 	q.packet.Flags &^= packet.SYN
 }
 
-// saysServer reports whether b is how servers begin, of HTTP/1 and HTTP/2.
-func saysServer(b []byte) bool {
+// serverSays reports whether b is what a server said, by what the library knows of
+// the process, or else by how servers begin, of HTTP/1 and HTTP/2.
+func serverSays(dir uint8, b []byte) bool {
+	sent := dir&decode.PacketOut != 0
+	switch {
+	case dir&decode.PacketServer != 0:
+		return sent
+	case dir&decode.PacketClient != 0:
+		return !sent
+	}
 	return bytes.HasPrefix(b, []byte("HTTP/")) || len(b) > 4 && b[0] == 0 && b[3] == 4 && b[4] == 0
 }
 

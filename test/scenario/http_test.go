@@ -3,6 +3,7 @@ package scenario
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,19 +24,28 @@ type asked struct {
 	Bytes              uint64 // of the response's body
 }
 
-// site is what nginx serves: small and large answers, of known length, in
-// chunks, and until it closes.
+// site is what nginx serves, plain and by TLS, HTTP/1 and HTTP/2.
 const site = `
 	log_format site '$request_method $host $uri $status $body_bytes_sent $server_protocol';
 	access_log LOG site;
 	keepalive_requests 1000000;
 	server {
-		listen 80; listen [::]:80; listen 81 http2;
+		listen 80; listen [::]:80; listen 81 http2; listen 443 ssl http2; listen [::]:443 ssl http2; listen 444 ssl;
+		ssl_certificate DIR/cert.pem; ssl_certificate_key DIR/key.pem;
 		location / { return 200 "here\n"; }
 		location /none { return 404; }
 		location /large { return 200 "` + "$request_uri$request_uri$request_uri" + `\n"; }
 	}
 `
+
+// startSite runs nginx with a certificate of its own.
+func startSite(t *testing.T, n *netlab.NetNS) *web.Nginx {
+	t.Helper()
+	dir := t.TempDir()
+	n.Exec("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=shop.example",
+		"-keyout", filepath.Join(dir, "key.pem"), "-out", filepath.Join(dir, "cert.pem"))
+	return web.StartNginx(n, strings.ReplaceAll(site, "DIR", dir), serverAddr+":80")
+}
 
 // requests are the rows of `netfate http --each` of some namespaces.
 type requests struct {
@@ -78,7 +88,19 @@ func (r *requests) counts(t *testing.T) map[asked]int {
 				t.Errorf("not a whole request of a client: %+v", *q)
 			}
 		}
-		counts[asked{q.Method, q.HostName, q.Path, q.Status, q.ResponseBytes}]++
+		host := strings.TrimSuffix(q.HostName, ":81") // nginx logs no port
+		counts[asked{q.Method, host, q.Path, q.Status, q.ResponseBytes}]++
+	}
+	return counts
+}
+
+// protocols adds up the rows by what they are spoken in.
+func (r *requests) protocols() map[string]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	counts := map[string]int{}
+	for i := range r.rows {
+		counts[fmt.Sprintf("%s tls:%v", r.rows[i].Protocol, r.rows[i].TLS)]++
 	}
 	return counts
 }
@@ -114,7 +136,7 @@ func TestRequestsOfNginx(t *testing.T) {
 	server.IPv6()
 	client.Addr("eth0", "fd00::1/64")
 	server.Addr("eth0", "fd00::2/64")
-	nginx := web.StartNginx(server, site, serverAddr+":80")
+	nginx := startSite(t, server)
 	w, got := watchRequests(t, client)
 	for _, url := range []string{"http://" + serverAddr, "http://[fd00::2]"} {
 		for i := range 5 {
@@ -136,7 +158,7 @@ func TestRequestsOfNginx(t *testing.T) {
 func TestRequestsAreSampled(t *testing.T) {
 	need.Root(t)
 	client, server := pair(netlab.New(t))
-	nginx := web.StartNginx(server, site, serverAddr+":80")
+	nginx := startSite(t, server)
 	w, got := watchRequests(t, client, "--budget", "0.2")
 	t.Log(web.Wrk(client, "--threads", "1", "--connections", "16", "--duration", "8s", "http://"+serverAddr+"/flood"))
 	lines := nginx.Lines(t, 1)
@@ -163,5 +185,53 @@ func TestRequestsAreSampled(t *testing.T) {
 	}
 	if stands < len(lines)*7/10 || stands > len(lines)*13/10 {
 		t.Errorf("rows stand for %d requests, want about the %d there were", stands, len(lines))
+	}
+}
+
+// TestRequestsInH2AndTLS asks nginx by HTTP/2 and by TLS, with curl, h2load and
+// Python, one by one and many at once: what netfate tells is what nginx logs, each
+// request once, though both ends read it, and no handshake beside it.
+func TestRequestsInH2AndTLS(t *testing.T) {
+	need.Root(t)
+	client, server := pair(netlab.New(t))
+	client.IPv6()
+	server.IPv6()
+	client.Addr("eth0", "fd00::1/64")
+	server.Addr("eth0", "fd00::2/64")
+	nginx := startSite(t, server)
+	many := 3200
+	if testing.Short() {
+		many = 320
+	}
+	w, got := watchRequests(t, client)
+	curl := func(args ...string) {
+		client.Exec(append([]string{"curl", "--noproxy", "*", "--silent", "--show-error", "--insecure", "--output", os.DevNull}, args...)...)
+	}
+	curl("--http2-prior-knowledge", "http://"+serverAddr+":81/h2c/1")
+	for i := range 3 {
+		curl(fmt.Sprintf("https://%s/tls/%d?token=secret", serverAddr, i), "--next", "--insecure", "--silent", "--output", os.DevNull, "https://"+serverAddr+"/none")
+		curl(fmt.Sprintf("https://[fd00::2]/tls/%d", i))
+		curl("--http1.1", fmt.Sprintf("https://%s/old/%d", serverAddr, i))
+		curl("--tls-max", "1.2", fmt.Sprintf("https://%s/older/%d", serverAddr, i))
+	}
+	client.Exec("python3", "-c", `
+import http.client, ssl
+context = ssl.create_default_context(); context.check_hostname = False; context.verify_mode = ssl.CERT_NONE
+connection = http.client.HTTPSConnection("`+serverAddr+`", 443, context=context)
+for i in range(20):
+    connection.request("GET" if i % 2 else "POST", "/python/%d" % (i % 3), body=None if i % 2 else b"x" * 5000)
+    connection.getresponse().read()
+`)
+	client.Exec("h2load", "--requests", fmt.Sprint(many), "--clients", "16", "--max-concurrent-streams", "5", "https://"+serverAddr+"/load")
+	client.Exec("h2load", "--requests", fmt.Sprint(many), "--clients", "16", "--max-concurrent-streams", "5", "http://"+serverAddr+":81/load")
+	const curls, python = 1 + 3*5, 20
+	lines := nginx.Lines(t, curls+python+2*many)
+	w.stop()
+	if diff := cmp.Diff(logged(t, lines), got.counts(t)); diff != "" {
+		t.Errorf("requests (-access log +netfate):\n%s", diff)
+	}
+	want := map[string]int{"h2 tls:false": 1 + many, "h2 tls:true": 3*4 + many, "http/1.1 tls:true": 3 + python}
+	if diff := cmp.Diff(want, got.protocols()); diff != "" {
+		t.Errorf("protocols (-want +got):\n%s", diff)
 	}
 }
