@@ -179,7 +179,7 @@ func TestRequestsByTheHundredThousand(t *testing.T) {
 		total = 4_000
 	}
 	s := openShop(server, serverAddr+":8080", "[fd00::2]:8080")
-	w, got := watchRequests(t, client)
+	w, got := watchRequests(t, client, plainOnly()...)
 	// So far may they be ahead of what netfate told: it need not keep up with a
 	// machine that is busy with other things, and all of it fits the ring.
 	const clients, lead = 16, 4_000
@@ -228,7 +228,7 @@ func TestRequestsInPieces(t *testing.T) {
 	const ask = "GET /in/pieces HTTP/1.1\r\nHost: h\r\n\r\n"
 	const answer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes"
 	listener := server.ListenTCP(serverAddr + ":8080")
-	w, got := watchRequests(t, client)
+	w, got := watchRequests(t, client, plainOnly()...)
 	ends := make(chan error, 1)
 	go func() {
 		conn, err := listener.Accept()
@@ -275,7 +275,7 @@ func TestRequestsOutOfOrder(t *testing.T) {
 	client.Neigh("eth0", serverAddr, server.MAC("eth0"))
 	server.Neigh("eth0", clientAddr, client.MAC("eth0"))
 	s := openShop(server, serverAddr+":8080")
-	w, got := watchRequests(t, client)
+	w, got := watchRequests(t, client, plainOnly()...)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	wait.Go(func() { muddle(ctx, left, right) })
@@ -331,7 +331,7 @@ func TestRequestsOfAllKinds(t *testing.T) {
 	client, server := pair(netlab.New(t))
 	openShop(server, serverAddr+":8080")
 	raw := server.ListenTCP(serverAddr + ":8081")
-	w, got := watchRequests(t, client)
+	w, got := watchRequests(t, client, plainOnly()...)
 	curl := func(n *netlab.NetNS, args ...string) {
 		n.Exec(append([]string{"curl", "--noproxy", "*", "--silent", "--show-error", "--output", os.DevNull}, args...)...)
 	}
