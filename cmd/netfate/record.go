@@ -22,19 +22,21 @@ func newRecord() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "record -w FILE [FILTER]",
 		Short: "Save what the sensors saw, for -r on any machine",
-		Long: `Record keeps what drops and flows would show, with samples of lost packets, in
-a file that every command reads with -r: anywhere, without privileges. The file
-is bounded by --max-size and --duration and good up to its last second even if
-netfate is killed.`,
+		Long: `Record keeps what drops, flows, conns, dns and http would show, with samples of lost
+packets, in a file that every command reads with -r: anywhere, without privileges. Of
+requests it keeps no queries, and of TLS what the handshakes tell. The file is bounded
+by --max-size and --duration and good up to its last second even if netfate is killed.`,
 		Example: `  sudo netfate record -w night.nfr -d 8h     a night
   sudo netfate record -w - | ssh desk 'cat > host.nfr'
   netfate drops -r night.nfr                 what was lost
-  netfate flows -r night.nfr --by process    who talked`,
+  netfate flows -r night.nfr --by process    who talked
+  netfate http -r night.nfr --by status      what web servers answered`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if path == "" {
 				return usagef("record needs -w FILE; '-w -' writes to standard output")
 			}
-			w.cfg.Drops, w.cfg.Flows, w.cfg.Conns, w.cfg.Queries, w.cfg.Samples = true, true, true, true, fewSamples
+			w.cfg.Drops, w.cfg.Flows, w.cfg.Conns, w.cfg.Queries, w.cfg.Requests = true, true, true, true, true
+			w.cfg.Samples = fewSamples
 			if err := w.prepare(cmd.Context(), args); err != nil {
 				return err
 			}
