@@ -40,8 +40,6 @@ func (w *watch) preparePackets(ctx context.Context, args []string) error {
 		return usagef("--promisc is for an interface that is read: give one with -i, without -r")
 	case w.onWire():
 		return w.prepareWire(ctx, args)
-	case w.read == "" && w.reads && len(args) > 0:
-		return usagef("filter %q looks into packets: give it with -r FILE, a capture, or with -i, an interface", expression(args))
 	case w.read != "":
 		if err := w.open(); err != nil {
 			return err

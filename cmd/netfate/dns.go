@@ -35,8 +35,9 @@ again before is the same question, and its latency counts from the first time.
 An answer to no question that was seen is shown as unasked, a message that cannot
 be read to its end as malformed, or as cut if not all of it was seen.
 
-FILTER, with -i or a capture, is a pcap-filter expression as tcpdump takes it. On a busy
-interface it spares netfate what nobody asked for: what it has no time for is counted.`,
+FILTER is a pcap-filter expression as tcpdump takes it. Of a capture or with -i it selects
+packets, and spares netfate on a busy interface what nobody asked for; live it selects
+rows, by addresses and ports.`,
 		Example: `  sudo netfate dns                              by name: failures, latency percentiles
   sudo netfate dns --each                       one line a question, as it is answered
   sudo netfate dns --by process -d 1m           who asks, and how often in vain

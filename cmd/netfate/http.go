@@ -76,8 +76,9 @@ what is only forwarded: a router's, a virtual machine's, with --promisc a whole
 bridge's or a mirror port's. Tunnels (VXLAN, Geneve, GRE, IP in IP, ERSPAN) are looked
 into and fragments put together, there and in captures; owners are not known then.
 
-FILTER, with -i or a capture, is a pcap-filter expression as tcpdump takes it. On a busy
-interface it spares netfate what nobody asked for: what it has no time for is counted.`,
+FILTER is a pcap-filter expression as tcpdump takes it. Of a capture or with -i it selects
+packets, and spares netfate on a busy interface what nobody asked for; live it selects
+rows, by addresses and ports.`,
 		Example: `  sudo netfate http                              by path: rate, errors, latency percentiles
   sudo netfate http --each                       one line a request, as it is answered
   sudo netfate http --by process -d 1m           who asks, and how often in vain

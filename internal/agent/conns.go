@@ -93,27 +93,34 @@ func matches(pair *filter.Pair, t decode.Tuple) bool {
 	return false
 }
 
-// synthetic is the headers of a TCP segment without flags: IPv4 or IPv6.
+// synthetic is the headers of a TCP segment without flags, or of a UDP datagram:
+// IPv4 or IPv6.
 func synthetic(t *decode.Tuple) []byte {
-	const tcpLen, ipv4Len, ipv6Len = 20, 20, 40
+	const tcpLen, udpLen, ipv4Len, ipv6Len = 20, 8, 20, 40
+	transport := make([]byte, tcpLen)
+	transport[12] = tcpLen / 4 << 4
+	proto := byte(protoTCP)
+	if t.Proto == protoUDP {
+		transport, proto = transport[:udpLen], protoUDP
+		transport[5] = udpLen
+	}
+	binary.BigEndian.PutUint16(transport, t.SrcPort)
+	binary.BigEndian.PutUint16(transport[2:], t.DstPort)
 	var ip []byte
 	if t.EthProto == etherIPv4 {
 		ip = make([]byte, ipv4Len, ipv4Len+tcpLen)
-		ip[0], ip[8], ip[9] = 0x45, 64, protoTCP
-		binary.BigEndian.PutUint16(ip[2:], ipv4Len+tcpLen)
+		ip[0], ip[8], ip[9] = 0x45, 64, proto
+		binary.BigEndian.PutUint16(ip[2:], uint16(ipv4Len+len(transport)))
 		copy(ip[12:], t.Src[12:])
 		copy(ip[16:], t.Dst[12:])
 	} else {
 		ip = make([]byte, ipv6Len, ipv6Len+tcpLen)
-		ip[0], ip[6], ip[7] = 0x60, protoTCP, 64
-		binary.BigEndian.PutUint16(ip[4:], tcpLen)
+		ip[0], ip[6], ip[7] = 0x60, proto, 64
+		binary.BigEndian.PutUint16(ip[4:], uint16(len(transport)))
 		copy(ip[8:], t.Src[:])
 		copy(ip[24:], t.Dst[:])
 	}
-	tcp := [tcpLen]byte{12: tcpLen / 4 << 4}
-	binary.BigEndian.PutUint16(tcp[:], t.SrcPort)
-	binary.BigEndian.PutUint16(tcp[2:], t.DstPort)
-	return append(ip, tcp[:]...)
+	return append(ip, transport...)
 }
 
 // wantConns asks the enrichers for what the rows of this interval will need.
@@ -219,6 +226,7 @@ func (l *live) cookieTime(e *decode.ConnEvent) time.Time {
 const (
 	tcpEstablished = 1
 	etherIPv4      = 0x0800
+	etherIPv6      = 0x86dd
 )
 
 func connEvent(e *decode.ConnEvent) record.ConnEvent {

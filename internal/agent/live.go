@@ -201,6 +201,7 @@ func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, e
 		}
 		l.plaintext.roll(b, l.over)
 	}
+	selectPackets(b, l.cfg.Filter)
 	l.want()
 	l.wantQueries(b.Queries)
 	l.wantRequests(b.Requests)
