@@ -25,6 +25,11 @@ const (
 	ConnRing                // changes of connections that the ring had no room for
 	Packets                 // copied packets that the ring had no room for
 	Talk                    // connections that socket storage had no room for
+	URLFull                 // requests counted in the remainder: the table was full
+	URLCut                  // requests counted there: in pieces, or too long to tell
+	URLLost                 // requests counted nowhere
+	URLMany                 // packets with more in them than is looked at
+	URLOrder                // packets too far out of order to be looked at
 	sites
 )
 
@@ -61,6 +66,16 @@ func (s Site) text() (reason, effect string) {
 		return "ring full", "what these packets say is not read: queries or requests may be missing, or look unanswered"
 	case Talk:
 		return "no room in socket storage", "requests of these connections are not told, unless there is room at a later packet"
+	case URLFull:
+		return "table full", "these requests are counted, but without host and path, as other"
+	case URLCut:
+		return "head in pieces, or too long", "these requests are counted, but without host and path, as other"
+	case URLLost:
+		return "remainder full", "these requests are counted nowhere: totals are too low by as many"
+	case URLMany:
+		return "too much in one packet", "requests behind that in these packets are not counted"
+	case URLOrder:
+		return "packets too far out of order", "requests in what was missing are not counted"
 	case ConnRing:
 		return "ring full", "these changes of connections are not told"
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/netfate/netfate/internal/sensor/flow"
 	"github.com/netfate/netfate/internal/sensor/http"
 	"github.com/netfate/netfate/internal/sensor/owner"
+	"github.com/netfate/netfate/internal/sensor/urls"
 	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
@@ -71,6 +72,10 @@ func TestEveryProgramLoads(t *testing.T) {
 	check(t, err)
 	check(t, h.Attach())
 	check(t, h.Close())
+	u, err := urls.New(urls.Config{CgroupRoot: kernel.ReadMounts().Cgroup2})
+	check(t, err)
+	check(t, u.Attach())
+	check(t, u.Close())
 	// An older kernel's tracepoint has no reason and no receiver.
 	args := freeArgs(t)
 	args.Reason, args.RxSK = -1, -1
@@ -97,6 +102,7 @@ func TestNothingIsLeft(t *testing.T) {
 		"conn":  func() (life, error) { return conn.New(conn.Config{}) },
 		"dns":   func() (life, error) { return dns.New(dns.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
 		"http":  func() (life, error) { return http.New(http.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
+		"urls":  func() (life, error) { return urls.New(urls.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
 		"raw":   func() (life, error) { return flow.New(flow.Config{Raw: true}) },
 		"owner": func() (life, error) { return owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
 	}

@@ -1,0 +1,335 @@
+package scenario
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/test/need"
+	"github.com/netfate/netfate/test/netlab"
+	"github.com/netfate/netfate/test/web"
+)
+
+// counted is a row of `netfate http --count`; a remainder has a method alone.
+type counted struct{ Method, Host, Path string }
+
+// counts are the rows of `netfate http --count`. It counts on the whole host, so a
+// test looks for hosts of its own.
+type counts struct {
+	mu   sync.Mutex
+	rows map[counted]uint64
+	bad  []string
+}
+
+// watchCounts starts netfate; hosts that end otherwise are somebody else's.
+func watchCounts(t *testing.T, ending string) (*watch, *counts) {
+	c := &counts{rows: map[counted]uint64{}}
+	fields := record.Fields(record.RequestSum{})
+	w := startWatch(t, func(row []byte) error {
+		var s record.RequestSum
+		if err := record.ParseJSON(row, fields, &s); err != nil {
+			return err
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if s.Errors != nil || s.RequestBytes != nil || s.ResponseBytes != nil || s.P50Micros != 0 {
+			c.bad = append(c.bad, string(row))
+		}
+		if s.Other || strings.HasSuffix(s.HostName, ending) {
+			c.rows[counted{s.Method, s.HostName, s.Path}] += s.Requests
+		}
+		return nil
+	}, "http", "--count")
+	return w, c
+}
+
+// all returns the rows, and fails if one tells more than was counted.
+func (c *counts) all(t *testing.T) map[counted]uint64 {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, row := range c.bad {
+		t.Errorf("got row %s, want null for what is not counted", row)
+	}
+	return c.rows
+}
+
+// other removes the remainder from rows and returns how many it is of each method.
+func other(rows map[counted]uint64) map[string]uint64 {
+	rest := map[string]uint64{}
+	for k, n := range rows {
+		if k.Host == "" && k.Path == "" {
+			rest[k.Method] += n
+			delete(rows, k)
+		}
+	}
+	return rest
+}
+
+// TestCountsOfNginx floods nginx from 16 connections and asks with curl, over IPv4
+// and IPv6, between namespaces and over lo: what netfate counts is what nginx logs.
+func TestCountsOfNginx(t *testing.T) {
+	need.Root(t)
+	client, server := pair(netlab.New(t))
+	client.IPv6()
+	server.IPv6()
+	client.Addr("eth0", "fd00::1/64")
+	server.Addr("eth0", "fd00::2/64")
+	nginx := web.StartNginx(server, site, serverAddr+":80")
+	w, got := watchCounts(t, ".counts.example")
+	curl := func(n *netlab.NetNS, name, url string) {
+		n.Exec("curl", "--noproxy", "*", "--silent", "--show-error", "--output", os.DevNull,
+			"--header", "Host: "+name+".counts.example", url+"/item/a?session=1", url+"/none", url+"/large", "--data", "GET /no HTTP/1.1")
+	}
+	for i := range 4 {
+		name := fmt.Sprintf("shop%d", i%2)
+		curl(client, name, "http://"+serverAddr)
+		curl(client, strings.ToUpper(name), "http://[fd00::2]")
+		curl(server, name, "http://127.0.0.1")
+	}
+	t.Log(web.Wrk(client, "--threads", "1", "--connections", "16", "--duration", "1s", "--header", "Host: wrk.counts.example",
+		"http://"+serverAddr+"/flood"))
+	lines := nginx.Lines(t, 1)
+	w.stop()
+	want := map[counted]uint64{}
+	for asked, n := range logged(t, lines) {
+		want[counted{asked.Method, asked.Host, asked.Path}] += uint64(n)
+	}
+	rows := got.all(t)
+	if rest := other(rows); len(rest) > 0 {
+		t.Errorf("got %v in the remainder, want nothing", rest)
+	}
+	if diff := cmp.Diff(want, rows); diff != "" {
+		t.Errorf("requests (-access log +netfate):\n%s", diff)
+	}
+	t.Logf("%d requests", len(lines))
+}
+
+// TestCountsOfAllKinds has 16 clients at once ask for all that there is, one by one
+// and pipelined, with bodies of known length and in chunks, over IPv4 and IPv6: sums
+// are what the server noted, by method to the last one.
+func TestCountsOfAllKinds(t *testing.T) {
+	need.Root(t)
+	client, server := pair(netlab.New(t))
+	client.IPv6()
+	server.IPv6()
+	client.Addr("eth0", "fd00::1/64")
+	server.Addr("eth0", "fd00::2/64")
+	total := 20_000
+	if testing.Short() {
+		total = 2_000
+	}
+	s := openShop(server, serverAddr+":8080", "[fd00::2]:8080")
+	w, got := watchCounts(t, ".shops.example")
+	const clients = 16
+	var wait sync.WaitGroup
+	errs := make([]error, clients)
+	for i := range clients {
+		k := newTalker(client, [2]string{serverAddr + ":8080", "[fd00::2]:8080"}[i%2], fmt.Sprintf("shop%d.shops.example", i))
+		wait.Go(func() {
+			for left := total / clients; left > 0 && errs[i] == nil; {
+				n := min(left, 1+i/4*5)
+				errs[i] = k.ask(n)
+				left -= n
+			}
+			errs[i] = errors.Join(errs[i], k.conn.Close())
+		})
+	}
+	wait.Wait()
+	w.stop()
+	if err := errors.Join(errs...); err != nil {
+		t.Error(err)
+	}
+	compareCounts(t, s, got)
+}
+
+// newTalker connects to addr, to ask for what is at a host of that name.
+func newTalker(n *netlab.NetNS, addr, name string) *talker {
+	k := &talker{conn: n.DialTCP(addr), name: name}
+	k.read = bufio.NewReader(k.conn)
+	return k
+}
+
+// compareCounts holds what netfate counted against what a server noted: rows may be
+// short of what is in the remainder, sums may not.
+func compareCounts(t *testing.T, s *shop, got *counts) {
+	t.Helper()
+	noted, methods := map[counted]uint64{}, map[string]uint64{}
+	for k, n := range s.counts() {
+		path := k.Path[:strings.LastIndexByte(k.Path, '/')] // the last word is a number
+		path = path[:strings.LastIndexByte(path, '/')] + "/{id}/{id}"
+		noted[counted{k.Method, k.Host, path}] += uint64(n)
+		methods[k.Method] += uint64(n)
+	}
+	rows := got.all(t)
+	rest := other(rows)
+	sums := map[string]uint64{}
+	for k, n := range rows {
+		sums[k.Method] += n
+		if n > noted[k] {
+			t.Errorf("%v: got %d, want no more than %d", k, n, noted[k])
+		}
+	}
+	var short uint64
+	for m, n := range rest {
+		sums[m] += n
+		short += n
+	}
+	if m := sums[""]; m > 0 && rest[""] == m { // methods in pieces: which, nobody knows
+		t.Logf("%d methods in pieces", m)
+	}
+	if diff := cmp.Diff(total(methods), total(sums)); diff != "" {
+		t.Errorf("requests in all (-server +netfate): %s\nserver %v\nnetfate %v", diff, methods, sums)
+	}
+	if rest[""] == 0 {
+		if diff := cmp.Diff(methods, sums); diff != "" {
+			t.Errorf("requests by method (-server +netfate):\n%s", diff)
+		}
+	}
+	t.Logf("%d requests, %d of them in the remainder", total(sums), short)
+}
+
+func total[K comparable](m map[K]uint64) (sum uint64) {
+	for _, n := range m {
+		sum += n
+	}
+	return sum
+}
+
+// TestCountsInPieces sends a request in two pieces, cut at each byte of its head in
+// turn: it counts by its path once its host's line is whole in the first piece, and
+// by its method before, whatever there is of it.
+func TestCountsInPieces(t *testing.T) {
+	need.Root(t)
+	client, server := pair(netlab.New(t))
+	const ask = "GET /in/pieces HTTP/1.1\r\nHost: h.pieces.example\r\nContent-Length: 4\r\n\r\nGET "
+	listener := server.ListenTCP(serverAddr + ":8080")
+	w, got := watchCounts(t, ".pieces.example")
+	ends := make(chan error, 1)
+	go func() {
+		conn, err := listener.Accept()
+		for cut := 0; err == nil && cut < len(ask); cut++ {
+			if _, err = io.ReadFull(conn, make([]byte, len(ask))); err == nil {
+				_, err = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+			}
+		}
+		ends <- errors.Join(err, conn.Close())
+	}()
+	conn := client.DialTCP(serverAddr + ":8080")
+	for cut := range len(ask) { // the first one whole, so that the connection is known
+		client.Must("ask", inPieces(conn, ask, max(cut, 1)*min(cut, 1)))
+		_, err := io.ReadFull(conn, make([]byte, len("HTTP/1.1 204 No Content\r\n\r\n")))
+		client.Must("read the answer", err)
+	}
+	client.Must("serve", <-ends)
+	client.Must("close", conn.Close())
+	w.stop()
+	host := strings.Index(ask, "\r\nContent") + 2
+	rows := got.all(t)
+	if diff := cmp.Diff(map[string]uint64{"": 3, "GET": uint64(host - 4)}, other(rows)); diff != "" {
+		t.Errorf("the remainder (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[counted]uint64{{"GET", "h.pieces.example", "/in/pieces"}: uint64(len(ask) - host + 1)}, rows); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
+
+// TestCountsOutOfOrder has a wire that overtakes and doubles one frame in three, and
+// a client that netfate cannot see, since its requests are counted where they come
+// in: sums are what the server noted.
+func TestCountsOutOfOrder(t *testing.T) {
+	need.Root(t)
+	lab := netlab.New(t)
+	client, server := lab.NetNS("client"), lab.NetNS("server")
+	left, right := client.Tap("eth0"), server.Tap("eth0")
+	client.Addr("eth0", clientAddr+"/24")
+	server.Addr("eth0", serverAddr+"/24")
+	client.Neigh("eth0", serverAddr, server.MAC("eth0"))
+	server.Neigh("eth0", clientAddr, client.MAC("eth0"))
+	s := openShop(server, serverAddr+":8080")
+	w, got := watchCounts(t, ".muddle.example")
+	ctx, cancel := context.WithCancel(t.Context())
+	var wait sync.WaitGroup
+	wait.Go(func() { muddle(ctx, left, right) })
+	wait.Go(func() { muddle(ctx, right, left) })
+	for i := range 4 {
+		k := newTalker(client, serverAddr+":8080", fmt.Sprintf("shop%d.muddle.example", i))
+		for range 25 {
+			client.Must("ask", k.ask(8))
+		}
+		client.Must("close", k.conn.Close())
+	}
+	cancel()
+	wait.Wait()
+	w.stop()
+	compareCounts(t, s, got)
+}
+
+// TestCountsOfMany asks for more than the table holds, in as few packets as can be:
+// what does not fit is in the remainder, and nothing is missing.
+func TestCountsOfMany(t *testing.T) {
+	need.Root(t)
+	client, server := pair(netlab.New(t))
+	listener := server.ListenTCP(serverAddr + ":8080")
+	w, got := watchCounts(t, ".many.example")
+	ends := make(chan error, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err == nil {
+			_, err = io.Copy(io.Discard, conn)
+		}
+		ends <- errors.Join(err, conn.Close())
+	}()
+	conn := client.DialTCP(serverAddr + ":8080")
+	const many = 20_000
+	var text strings.Builder
+	for i := range many {
+		fmt.Fprintf(&text, "GET /%s HTTP/1.1\r\nHost: h.many.example\r\n\r\n", word(i))
+		if i%200 == 199 {
+			client.Must("ask", writeAll(conn, &text))
+		}
+	}
+	client.Must("close", conn.Close())
+	client.Must("read", <-ends)
+	w.stop()
+	rows := got.all(t)
+	rest := other(rows)
+	for k, n := range rows {
+		if n != 1 {
+			t.Errorf("%v: got %d, want 1", k, n)
+		}
+	}
+	if sum := uint64(len(rows)) + rest["GET"]; sum != many || len(rest) != 1 {
+		t.Errorf("got %d rows and %v in the remainder, want %d requests", len(rows), rest, many)
+	}
+	if !strings.Contains(w.stderr.String(), "table full") {
+		t.Errorf("got no word of a full table; netfate says:\n%s", w.stderr)
+	}
+	t.Logf("%d rows, %v in the remainder", len(rows), rest)
+}
+
+func writeAll(conn net.Conn, text *strings.Builder) error {
+	_, err := io.WriteString(conn, text.String())
+	text.Reset()
+	return err
+}
+
+// word spells a number in letters, so that it is not taken for an identifier.
+func word(i int) string {
+	b := []byte("aaaa")
+	for at := 0; i > 0; at++ {
+		b[at] += byte(i % 26)
+		i /= 26
+	}
+	return string(b)
+}
