@@ -449,14 +449,15 @@ __noinline int count_request(struct __sk_buff *skb, __u32 at, __u32 word, __u64 
 #define IN(state) ((state) & 7)
 #define HOSTED 8 /* of read_line() alone */
 #define CHUNKED 16
-#define BODY_SHIFT 5
+#define SPLIT 32 /* a line of the head was: it may have said that there is a body */
+#define BODY_SHIFT 6
 #define PLACE_SHIFT 44
 #define STATE_MASK ((1ULL << PLACE_SHIFT) - 1)
 #define MAX_BODY (STATE_MASK >> BODY_SHIFT)
 
-static __always_inline __u64 state_of(__u32 in, __u64 chunked, __u64 body)
+static __always_inline __u64 state_of(__u32 in, __u64 flags, __u64 body)
 {
-	return (body & MAX_BODY) << BODY_SHIFT | chunked | in;
+	return (body & MAX_BODY) << BODY_SHIFT | flags | in;
 }
 
 static __always_inline __u64 result(__u32 pos, __u64 state)
@@ -465,11 +466,13 @@ static __always_inline __u64 result(__u32 pos, __u64 state)
 }
 
 /* What comes behind a head. */
-static __always_inline __u64 behind_head(__u64 chunked, __u64 body)
+static __always_inline __u64 behind_head(__u64 flags, __u64 body)
 {
-	if (chunked)
+	if (flags & CHUNKED)
 		return state_of(CHUNK, 0, 0);
-	return state_of(body ? BODY : BETWEEN, 0, body);
+	if (body)
+		return state_of(BODY, 0, body);
+	return state_of(flags & SPLIT ? NOWHERE : BETWEEN, 0, 0);
 }
 
 /* Steps over a body, or as much of it as is here. */
@@ -501,33 +504,37 @@ static __always_inline __u64 read_chunk(struct __sk_buff *skb, __u32 pos)
  */
 __noinline __u64 read_line(struct __sk_buff *skb, __u32 pos, __u64 was)
 {
-	__u64 body = was >> BODY_SHIFT, chunked = was & CHUNKED, number;
-	__u32 line = line_at(skb, pos), n = LINE_LEN(line), in = IN(was), hosted = 0;
+	__u64 body = was >> BODY_SHIFT, flags = was & (CHUNKED | SPLIT), number;
+	__u32 line = line_at(skb, pos), n = LINE_LEN(line), in = IN(was);
 
 	if (in == RETURN && n != 1)
 		in = REST; /* it was no blank line */
 	if (in != REST) {
 		switch (LINE_KIND(line)) {
 		case BLANK:
-			return result(pos + n, behind_head(chunked, body));
+			return result(pos + n, behind_head(flags, body));
 		case HALF:
-			return result(pos + 1, state_of(RETURN, chunked, body));
+			return result(pos + 1, state_of(RETURN, flags, body));
 		case HOST:
-			hosted = HOSTED;
+			flags |= HOSTED;
 			break;
 		case LENGTH:
 			number = number_at(skb, pos + 15, 10);
-			if (number != NO_NUMBER)
+			if (n && number != NO_NUMBER)
 				body = number;
 			break;
 		case CODING:
-			chunked = CHUNKED;
+			flags |= CHUNKED;
 		}
 	}
 	if (n)
-		return result(pos + n, state_of(LINE | hosted, chunked, body));
-	n = skb->len - pos < WINDOW ? skb->len - pos : WINDOW;
-	return result(pos + n, state_of(REST | hosted, chunked, body));
+		return result(pos + n, state_of(LINE, flags, body));
+	n = WINDOW;
+	if (skb->len - pos < n) {
+		n = skb->len - pos;
+		flags |= SPLIT;
+	}
+	return result(pos + n, state_of(REST, flags, body));
 }
 
 /* Reads on in a head, from a place where something else was before. */

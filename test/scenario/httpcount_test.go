@@ -14,13 +14,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	webpath "github.com/netfate/netfate/internal/http"
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 	"github.com/netfate/netfate/test/web"
 )
 
-// counted is a row of `netfate http --count`; a remainder has a method alone.
+// counted is what a row of `netfate http --count` is of; the remainder is nothing.
 type counted struct{ Method, Host, Path string }
 
 // counts are the rows of `netfate http --count`. It counts on the whole host, so a
@@ -32,7 +33,7 @@ type counts struct {
 }
 
 // watchCounts starts netfate; hosts that end otherwise are somebody else's.
-func watchCounts(t *testing.T, ending string) (*watch, *counts) {
+func watchCounts(t *testing.T, ending string, args ...string) (*watch, *counts) {
 	c := &counts{rows: map[counted]uint64{}}
 	fields := record.Fields(record.RequestSum{})
 	w := startWatch(t, func(row []byte) error {
@@ -49,7 +50,7 @@ func watchCounts(t *testing.T, ending string) (*watch, *counts) {
 			c.rows[counted{s.Method, s.HostName, s.Path}] += s.Requests
 		}
 		return nil
-	}, "http", "--count")
+	}, append([]string{"http", "--count"}, args...)...)
 	return w, c
 }
 
@@ -64,15 +65,10 @@ func (c *counts) all(t *testing.T) map[counted]uint64 {
 	return c.rows
 }
 
-// other removes the remainder from rows and returns how many it is of each method.
-func other(rows map[counted]uint64) map[string]uint64 {
-	rest := map[string]uint64{}
-	for k, n := range rows {
-		if k.Host == "" && k.Path == "" {
-			rest[k.Method] += n
-			delete(rows, k)
-		}
-	}
+// other removes the remainder from rows and returns how many requests it has.
+func other(rows map[counted]uint64) uint64 {
+	rest := rows[counted{}]
+	delete(rows, counted{})
 	return rest
 }
 
@@ -106,8 +102,8 @@ func TestCountsOfNginx(t *testing.T) {
 		want[counted{asked.Method, asked.Host, asked.Path}] += uint64(n)
 	}
 	rows := got.all(t)
-	if rest := other(rows); len(rest) > 0 {
-		t.Errorf("got %v in the remainder, want nothing", rest)
+	if rest := other(rows); rest > 0 {
+		t.Errorf("got %d requests in the remainder, want none", rest)
 	}
 	if diff := cmp.Diff(want, rows); diff != "" {
 		t.Errorf("requests (-access log +netfate):\n%s", diff)
@@ -131,6 +127,7 @@ func TestCountsOfAllKinds(t *testing.T) {
 	}
 	s := openShop(server, serverAddr+":8080", "[fd00::2]:8080")
 	w, got := watchCounts(t, ".shops.example")
+	byMethod, methods := watchCounts(t, "", "--by", "method")
 	const clients = 16
 	var wait sync.WaitGroup
 	errs := make([]error, clients)
@@ -147,10 +144,18 @@ func TestCountsOfAllKinds(t *testing.T) {
 	}
 	wait.Wait()
 	w.stop()
+	byMethod.stop()
 	if err := errors.Join(errs...); err != nil {
 		t.Error(err)
 	}
 	compareCounts(t, s, got)
+	want := map[counted]uint64{}
+	for k, n := range s.counts() {
+		want[counted{Method: k.Method}] += uint64(n)
+	}
+	if diff := cmp.Diff(want, methods.all(t)); diff != "" {
+		t.Errorf("requests by method (-server +netfate):\n%s", diff)
+	}
 }
 
 // newTalker connects to addr, to ask for what is at a host of that name.
@@ -161,42 +166,24 @@ func newTalker(n *netlab.NetNS, addr, name string) *talker {
 }
 
 // compareCounts holds what netfate counted against what a server noted: rows may be
-// short of what is in the remainder, sums may not.
+// short of what is in the remainder, the sum may not.
 func compareCounts(t *testing.T, s *shop, got *counts) {
 	t.Helper()
-	noted, methods := map[counted]uint64{}, map[string]uint64{}
+	noted := map[counted]uint64{}
 	for k, n := range s.counts() {
-		path := k.Path[:strings.LastIndexByte(k.Path, '/')] // the last word is a number
-		path = path[:strings.LastIndexByte(path, '/')] + "/{id}/{id}"
-		noted[counted{k.Method, k.Host, path}] += uint64(n)
-		methods[k.Method] += uint64(n)
+		noted[counted{k.Method, k.Host, webpath.Template(k.Path)}] += uint64(n)
 	}
 	rows := got.all(t)
 	rest := other(rows)
-	sums := map[string]uint64{}
 	for k, n := range rows {
-		sums[k.Method] += n
 		if n > noted[k] {
 			t.Errorf("%v: got %d, want no more than %d", k, n, noted[k])
 		}
 	}
-	var short uint64
-	for m, n := range rest {
-		sums[m] += n
-		short += n
+	if got, want := total(rows)+rest, total(noted); got != want {
+		t.Errorf("got %d requests, of them %d in the remainder; want %d", got, rest, want)
 	}
-	if m := sums[""]; m > 0 && rest[""] == m { // methods in pieces: which, nobody knows
-		t.Logf("%d methods in pieces", m)
-	}
-	if diff := cmp.Diff(total(methods), total(sums)); diff != "" {
-		t.Errorf("requests in all (-server +netfate): %s\nserver %v\nnetfate %v", diff, methods, sums)
-	}
-	if rest[""] == 0 {
-		if diff := cmp.Diff(methods, sums); diff != "" {
-			t.Errorf("requests by method (-server +netfate):\n%s", diff)
-		}
-	}
-	t.Logf("%d requests, %d of them in the remainder", total(sums), short)
+	t.Logf("%d requests, %d of them in the remainder", total(rows)+rest, rest)
 }
 
 func total[K comparable](m map[K]uint64) (sum uint64) {
@@ -227,19 +214,16 @@ func TestCountsInPieces(t *testing.T) {
 	}()
 	conn := client.DialTCP(serverAddr + ":8080")
 	for cut := range len(ask) { // the first one whole, so that the connection is known
-		client.Must("ask", inPieces(conn, ask, max(cut, 1)*min(cut, 1)))
+		client.Must("ask", inPieces(conn, ask, cut))
 		_, err := io.ReadFull(conn, make([]byte, len("HTTP/1.1 204 No Content\r\n\r\n")))
 		client.Must("read the answer", err)
 	}
 	client.Must("serve", <-ends)
 	client.Must("close", conn.Close())
 	w.stop()
-	host := strings.Index(ask, "\r\nContent") + 2
-	rows := got.all(t)
-	if diff := cmp.Diff(map[string]uint64{"": 3, "GET": uint64(host - 4)}, other(rows)); diff != "" {
-		t.Errorf("the remainder (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff(map[counted]uint64{{"GET", "h.pieces.example", "/in/pieces"}: uint64(len(ask) - host + 1)}, rows); diff != "" {
+	host := strings.Index(ask, "\r\nContent") + 1 // from this cut on, and the whole
+	want := map[counted]uint64{{}: uint64(host - 1), {"GET", "h.pieces.example", "/in/pieces"}: uint64(len(ask) - host + 1)}
+	if diff := cmp.Diff(want, got.all(t)); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 }
@@ -309,13 +293,13 @@ func TestCountsOfMany(t *testing.T) {
 			t.Errorf("%v: got %d, want 1", k, n)
 		}
 	}
-	if sum := uint64(len(rows)) + rest["GET"]; sum != many || len(rest) != 1 {
-		t.Errorf("got %d rows and %v in the remainder, want %d requests", len(rows), rest, many)
+	if uint64(len(rows))+rest != many {
+		t.Errorf("got %d rows and %d requests in the remainder, want %d", len(rows), rest, many)
 	}
 	if !strings.Contains(w.stderr.String(), "table full") {
 		t.Errorf("got no word of a full table; netfate says:\n%s", w.stderr)
 	}
-	t.Logf("%d rows, %v in the remainder", len(rows), rest)
+	t.Logf("%d rows, %d requests in the remainder", len(rows), rest)
 }
 
 func writeAll(conn net.Conn, text *strings.Builder) error {
