@@ -635,11 +635,15 @@ static __always_inline void read_due(struct __sk_buff *skb, struct reading *r,
 	r->seq = end;
 }
 
-/* Reads on where packets were missing, and then what comes behind those. */
+/*
+ * Reads on where packets were missing, and then what comes behind those: what was
+ * read apart may be all of it in a body that began before.
+ */
 static __always_inline void fill_hole(struct __sk_buff *skb, struct talk *t,
 				      const struct segment *s)
 {
-	__u32 limit = skb->len;
+	__u32 limit = skb->len, apart = t->far.seq - t->far_begin;
+	__u64 body;
 
 	if ((__s32)(s->seq + limit - s->at - t->far_begin) > 0)
 		limit = s->at + (t->far_begin - s->seq);
@@ -647,6 +651,9 @@ static __always_inline void fill_hole(struct __sk_buff *skb, struct talk *t,
 	if ((__s32)(t->now.seq - t->far_begin) < 0)
 		return;
 	t->hole = 0;
+	body = t->now.state >> BODY_SHIFT;
+	if (t->far.state == NOWHERE && IN(t->now.state) == BODY && body >= apart)
+		t->far.state = state_of(BODY, t->now.state & CHUNKED, body - apart);
 	t->now = t->far;
 	read_due(skb, &t->now, s, skb->len);
 }

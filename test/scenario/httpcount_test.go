@@ -228,9 +228,8 @@ func TestCountsInPieces(t *testing.T) {
 	}
 }
 
-// TestCountsOutOfOrder has a wire that overtakes and doubles one frame in three, and
-// a client that netfate cannot see, since its requests are counted where they come
-// in: sums are what the server noted.
+// TestCountsOutOfOrder has a wire between client and server that overtakes and
+// doubles one frame in three: the sum is what the server noted.
 func TestCountsOutOfOrder(t *testing.T) {
 	need.Root(t)
 	lab := netlab.New(t)
@@ -257,6 +256,85 @@ func TestCountsOutOfOrder(t *testing.T) {
 	wait.Wait()
 	w.stop()
 	compareCounts(t, s, got)
+}
+
+// TestCountsOfPeer has requests come in as no stack of this host would send them:
+// twice, ahead of others, and with others in one segment. Each counts once. Of two
+// holes at a time the first is given up, and that is said.
+func TestCountsOfPeer(t *testing.T) {
+	need.Root(t)
+	host, tap := wired(netlab.New(t))
+	w, got := watchCounts(t, ".peer.example")
+	p := establish(host, tap, host.ListenTCP(serverAddr+":8080"), 8080, false)
+	var list []string
+	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g"} {
+		list = append(list, "GET /"+name+" HTTP/1.1\r\nHost: h.peer.example\r\n\r\n")
+	}
+	const posted = "POST /h HTTP/1.1\r\nHost: h.peer.example\r\nContent-Length: 58\r\n\r\n"
+	list = append(list, posted, "GET /not/one HTTP/1.1\r\n\r\n", strings.Repeat("x", 33), // its body, in two
+		"GET /i HTTP/1.1\r\nHost: h.peer.example\r\n\r\n", "GET /j HTTP/1.1\r\nHost: h.peer.example\r\n\r\n",
+		"GET /k HTTP/1.1\r\nHost: h.peer.example\r\n\r\n", "GET /l HTTP/1.1\r\nHost: h.peer.example\r\n\r\n",
+		"GET /m HTTP/1.1\r\nHost: h.peer.example\r\n\r\n")
+	begin := p.seq
+	say := func(first, last int) { // in one segment
+		p.seq = begin + uint32(len(strings.Join(list[:first], "")))
+		p.send(netlab.ACK|netlab.PSH, []byte(strings.Join(list[first:last+1], "")))
+	}
+	for _, segment := range [][2]int{
+		{0, 0}, {0, 0}, // twice
+		{2, 2}, {3, 3}, {3, 3}, {1, 1}, {1, 1}, {2, 3}, // ahead, and again
+		{5, 5}, {4, 6}, {4, 5}, // sent again with what was missing and what follows
+		{7, 7}, {9, 9}, {8, 8}, // a body
+		{11, 11}, {13, 13}, {12, 12}, {10, 10}, {14, 14}, // two holes
+	} {
+		say(segment[0], segment[1])
+	}
+	p.acked(begin + uint32(len(strings.Join(list, ""))))
+	w.stop()
+	want := map[counted]uint64{}
+	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "j", "k", "l", "m"} {
+		want[counted{"GET", "h.peer.example", "/" + name}] = 1
+	}
+	want[counted{"POST", "h.peer.example", "/h"}] = 1
+	if diff := cmp.Diff(want, got.all(t)); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+	if !strings.Contains(w.stderr.String(), "lost 1 at http (packets too far out of order)") {
+		t.Errorf("got no word of the first of two holes; netfate says:\n%s", w.stderr)
+	}
+}
+
+// TestCountsMidway counts what is asked over connections that are older than netfate,
+// and whose both ends are here, over veth and behind a translated address: once.
+func TestCountsMidway(t *testing.T) {
+	need.Root(t)
+	client, server := pair(netlab.New(t))
+	client.Route("10.9.9.9/32", serverAddr)
+	client.Exec("nft", "add table ip nat; add chain ip nat out { type nat hook output priority -100; }; "+
+		"add rule ip nat out ip daddr 10.9.9.9 dnat to "+serverAddr)
+	openShop(server, serverAddr+":8080")
+	before := []*talker{
+		newTalker(client, serverAddr+":8080", "old.midway.example"), newTalker(client, "10.9.9.9:8080", "oldnat.midway.example"),
+	}
+	for _, k := range before {
+		client.Must("ask before", k.ask(8))
+	}
+	w, got := watchCounts(t, ".midway.example", "--by", "host")
+	after := []*talker{
+		newTalker(client, serverAddr+":8080", "new.midway.example"), newTalker(client, "10.9.9.9:8080", "newnat.midway.example"),
+	}
+	want := map[counted]uint64{}
+	for _, k := range append(before, after...) {
+		for range 2 {
+			client.Must("ask", k.ask(8))
+		}
+		want[counted{Host: k.name}] = 16
+		client.Must("close", k.conn.Close())
+	}
+	w.stop()
+	if diff := cmp.Diff(want, got.all(t)); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
 }
 
 // TestCountsOfMany asks for more than the table holds, in as few packets as can be:
