@@ -136,12 +136,13 @@ static __always_inline __u64 lower_case(__u64 x)
 }
 
 /*
- * Copies at most so many bytes, a constant, and returns how many; 0 if none. Before
- * 6.8 the verifier learns nothing from a number that is not 0, but from one above it.
+ * Copies the bytes up to an end, at most so many, a constant; returns how many, 0 if
+ * none. Before 6.8 the verifier learns nothing from a number that is not 0, but from
+ * one above it.
  */
-#define COPY(skb, at, to, most)                                                    \
+#define COPY(skb, at, end, to, most)                                               \
 	({                                                                         \
-		__u64 copied = (at) < (skb)->len ? (skb)->len - (at) : 0;          \
+		__u64 copied = (at) < (end) ? (end) - (at) : 0;                    \
 		if (copied > (most))                                               \
 			copied = (most);                                           \
 		barrier_var(copied);                                               \
@@ -159,7 +160,7 @@ static __always_inline bool is_word(__u8 c)
 __noinline int word_at(struct __sk_buff *skb, __u32 at)
 {
 	__u8 b[WORD_LEN] = {};
-	__u64 n = COPY(skb, at, b, WORD_LEN);
+	__u64 n = COPY(skb, at, skb->len, b, WORD_LEN);
 	__u32 i;
 
 	if (!n)
@@ -214,7 +215,7 @@ __noinline int line_at(struct __sk_buff *skb, __u32 at)
 	__u64 w[WINDOW / 8] = {};
 	__u32 kind;
 
-	if (!COPY(skb, at, w, WINDOW))
+	if (!COPY(skb, at, skb->len, w, WINDOW))
 		return 0;
 	kind = kind_of(w);
 #pragma unroll
@@ -232,7 +233,7 @@ __noinline int skip_blanks(struct __sk_buff *skb, __u32 at)
 {
 	__u8 b[8] = {};
 
-	COPY(skb, at, b, 8);
+	COPY(skb, at, skb->len, b, 8);
 #pragma unroll
 	for (int i = 0; i < 8; i++)
 		if (b[i] != ' ' && b[i] != '\t')
@@ -259,7 +260,7 @@ __noinline __u64 number_at(struct __sk_buff *skb, __u32 at, __u32 base)
 	__u8 b[16] = {};
 
 	at = skip_blanks(skb, at);
-	COPY(skb, at, b, 16);
+	COPY(skb, at, skb->len, b, 16);
 	for (int i = 0; i < 16; i++) {
 		next = add_digit(i ? number : 0, b[i], base);
 		if (next == NO_NUMBER)
@@ -318,7 +319,7 @@ __noinline __u64 authority_at(struct __sk_buff *skb, __u32 at)
 	__u8 b[WINDOW] = {};
 	__u64 begin = 0;
 
-	COPY(skb, at, b, WINDOW);
+	COPY(skb, at, skb->len, b, WINDOW);
 	for (int i = 3; i < WINDOW; i++) {
 		if (!begin) {
 			if (b[i - 2] == ':' && b[i - 1] == '/' && b[i] == '/')
@@ -332,19 +333,23 @@ __noinline __u64 authority_at(struct __sk_buff *skb, __u32 at)
 }
 
 /*
- * Ends a text where its end is and makes the rest NULs; returns its length. Loops
- * stay loops here: the verifier knows their counters, and a stack knows no more than
- * 512 bytes.
+ * Ends a text of n bytes, with NULs behind, where its end is, and makes the rest
+ * NULs; returns its length. Loops stay loops here: the verifier knows their counters,
+ * and a stack knows no more than 512 bytes.
  */
-static __always_inline __u32 end_text(__u64 *w, const int words, const bool host)
+static __always_inline __u32 end_text(__u64 *w, __u64 n, const int words, const bool host)
 {
 	__u64 alive = ~0ULL;
 	__u32 length = 0;
 
 #pragma nounroll
 	for (int i = 0; i < words; i++) {
-		__u64 x = w[i], told = LESS(x, ' ' + 1) | EQUAL(x, '?') | EQUAL(x, '#');
+		__u64 x, told;
 
+		if (i * 8 >= n)
+			break;
+		x = w[i];
+		told = LESS(x, ' ' + 1) | EQUAL(x, '?') | EQUAL(x, '#');
 		if (host)
 			told |= EQUAL(x, '/');
 		alive &= below(told);
@@ -357,23 +362,29 @@ static __always_inline __u32 end_text(__u64 *w, const int words, const bool host
 	return length;
 }
 
-static __always_inline bool take_host(struct __sk_buff *skb, struct url_key *key, __u32 at)
+/* Whether a host can be told of the bytes up to an end: names and passwords cannot. */
+static __always_inline bool take_host(struct __sk_buff *skb, struct url_key *key, __u32 at,
+				      __u32 end)
 {
-	__u64 *w = (__u64 *)key->host, n = COPY(skb, at, w, HOST_LEN), user = 0;
+	__u64 *w = (__u64 *)key->host, n = COPY(skb, at, end, w, HOST_LEN), user = 0;
 
-	if (end_text(w, HOST_LEN / 8, true) >= n)
+	if (end_text(w, n, HOST_LEN / 8, true) >= n)
 		return false;
 #pragma nounroll
-	for (int i = 0; i < HOST_LEN / 8; i++)
+	for (int i = 0; i < HOST_LEN / 8; i++) {
+		if (i * 8 >= n)
+			break;
 		user |= EQUAL(w[i], '@');
-	return !user; /* names and passwords are nobody's business */
+	}
+	return !user;
 }
 
-static __always_inline bool take_path(struct __sk_buff *skb, struct url_key *key, __u32 at)
+static __always_inline bool take_path(struct __sk_buff *skb, struct url_key *key, __u32 at,
+				      __u32 end)
 {
-	__u64 *w = (__u64 *)key->path, n = COPY(skb, at, w, PATH_LEN);
+	__u64 *w = (__u64 *)key->path, n = COPY(skb, at, end, w, PATH_LEN);
 
-	if (end_text(w, PATH_LEN / 8, false) >= n)
+	if (end_text(w, n, PATH_LEN / 8, false) >= n)
 		return false;
 	if (!key->path[0])
 		key->path[0] = '/'; /* of a target that is a host alone */
@@ -418,16 +429,19 @@ static __always_inline bool add_to(void *table, const struct url_key *key)
 
 /*
  * Counts a request at a place, by the length of its method and what url_at() says:
- * in the remainder if that is nothing, or too long.
+ * in the remainder if that is nothing, or too long. ends are where the Host field
+ * ends, in the upper half, and the request line.
  */
-__noinline int count_request(struct __sk_buff *skb, __u32 at, __u32 word, __u64 url)
+__noinline int count_request(struct __sk_buff *skb, __u32 at, __u32 word, __u64 url, __u64 ends)
 {
-	__u32 gen = generation & 1, host = url >> 32, path = url;
+	__u32 gen = generation & 1, host = url >> 32, path = url, line = ends;
+	__u32 field = host < line ? line : ends >> 32;
 	struct url_key key = {};
 
 	if (word && word < WORD_LEN)
 		bpf_skb_load_bytes(skb, at, key.method, ((word - 1) & (WORD_LEN - 1)) + 1);
-	if (url && (!host || take_host(skb, &key, host)) && (!path || take_path(skb, &key, path))) {
+	if (url && (!host || take_host(skb, &key, host, field)) &&
+	    (!path || take_path(skb, &key, path, line))) {
 		if (gen ? add_to(&urls_1, &key) : add_to(&urls_0, &key))
 			return 0;
 		count_error(SITE_URL_FULL, 1);
@@ -541,25 +555,27 @@ __noinline __u64 read_line(struct __sk_buff *skb, __u32 pos, __u64 was)
 __noinline __u64 read_head(struct __sk_buff *skb, __u32 at, __u32 word, __u64 where)
 {
 	__u32 pos = where >> PLACE_SHIFT, host = 0, in;
-	__u64 state = where & STATE_MASK;
+	__u64 state = where & STATE_MASK, ends = IN(state) == LINE ? pos : skb->len;
 
 	for (int i = 0; i < LINES; i++) {
 		if (pos >= skb->len)
 			break;
 		where = read_line(skb, pos, state);
-		if (where & HOSTED && !host)
+		if (where & HOSTED && !host) {
 			host = pos + 5;
+			ends |= where >> PLACE_SHIFT << 32;
+		}
 		pos = where >> PLACE_SHIFT;
 		state = where & STATE_MASK & ~(__u64)HOSTED;
 		in = IN(state);
 		if (in < LINE || in > REST) {
 			if (word)
-				count_request(skb, at, word, url_at(skb, at, word, host));
+				count_request(skb, at, word, url_at(skb, at, word, host), ends);
 			return result(pos, state);
 		}
 	}
 	if (word)
-		count_request(skb, at, word, host ? url_at(skb, at, word, host) : 0);
+		count_request(skb, at, word, host ? url_at(skb, at, word, host) : 0, ends);
 	return result(pos, state);
 }
 
@@ -569,7 +585,7 @@ static __always_inline __u64 read_request(struct __sk_buff *skb, __u32 at, __u32
 	__u32 word = word_at(skb, at), line = 0;
 
 	if (word == IN_PIECES && in == BETWEEN) {
-		count_request(skb, at, 0, 0);
+		count_request(skb, at, 0, 0, 0);
 		return result(skb->len, REST);
 	}
 	if (word && word != IN_PIECES)
