@@ -26,8 +26,8 @@
 
 #define WORD_LEN 16  /* the longest method, with the blank behind it */
 #define IN_PIECES WORD_LEN /* a word that goes on in the next packet */
-#define WINDOW 64	  /* bytes that are looked at in one go; 2 ^ n */
-#define LONG_LINE 128   /* windows of a request line */
+#define WINDOW 192 /* bytes that are looked at in one go; a multiple of 8 */
+#define LONG_LINE 64 /* windows of a request line */
 #define LINES 128	  /* of a head, in one step */
 #define STEPS 1024  /* in a packet: a head, a body and a chunk are one each */
 #define TRIES 64	 /* packets of a connection that are looked at for a request */
@@ -203,29 +203,49 @@ static __always_inline __u32 kind_of(const __u64 *w)
 	return PLAIN;
 }
 
+/* Whether a line that begins so may be another kind than PLAIN. */
+static __always_inline bool may_matter(__u64 begin)
+{
+	__u64 a = begin | EACH(0x20);
+
+	return (begin & 0xff) == '\n' || (begin & 0xff) == '\r' ||
+	       (a & 0xffffffffff) == 0x3a74736f68 || /* host: */
+	       a == 0x2d746e65746e6f63 || a == 0x726566736e617274; /* content-, transfer */
+}
+
 #define LINE_LEN(line) ((line) & 0xffff)
 #define LINE_KIND(line) ((line) >> 16)
 
 /*
  * What a line is, and how long with its end; without a length if it does not end
- * in the window.
+ * in the window. With on, lines behind it that do not matter are taken with it, as
+ * far as the window goes.
  */
-__noinline int line_at(struct __sk_buff *skb, __u32 at)
+__noinline int line_at(struct __sk_buff *skb, __u32 at, __u32 on)
 {
-	__u64 w[WINDOW / 8] = {};
-	__u32 kind;
+	__u64 w[WINDOW / 8 + 1] = {}, n = COPY(skb, at, skb->len, w, WINDOW);
+	__u32 kind = kind_of(w), last = 0;
 
-	if (!COPY(skb, at, skb->len, w, WINDOW))
+	if (!n)
 		return 0;
-	kind = kind_of(w);
+	if (kind == BLANK)
+		on = 0;
 #pragma unroll
 	for (int i = 0; i < WINDOW / 8; i++) {
-		__u64 told = EQUAL(w[i], '\n');
+		__u64 x = w[i] ^ EACH('\n');
+		__u64 told = ~(((x & EACH(0x7f)) + EACH(0x7f)) | x | EACH(0x7f));
 
-		if (told)
-			return kind << 16 | (i * 8 + bytes_of(below(told)) + 1);
+		for (int j = 0; j < 4 && told; j++) { /* lines have two bytes at least */
+			__u32 bits = bytes_of(below(told)) * 8;
+
+			last = i * 8 + bits / 8 + 1;
+			if (!on || last + 8 > n ||
+			    may_matter(w[i] >> bits >> 8 | w[i + 1] << (56 - bits)))
+				return kind << 16 | last;
+			told &= told - 1;
+		}
 	}
-	return kind << 16;
+	return kind << 16 | last;
 }
 
 /* The first byte from a place on that is no blank. */
@@ -284,7 +304,7 @@ __noinline int request_line(struct __sk_buff *skb, __u32 at)
 	for (int i = 0; i < LONG_LINE; i++) {
 		if (pos >= skb->len)
 			return UNENDED;
-		n = LINE_LEN(line_at(skb, pos));
+		n = LINE_LEN(line_at(skb, pos, 0));
 		pos += n;
 		if (n)
 			break;
@@ -316,11 +336,11 @@ static __always_inline bool is_request(struct __sk_buff *skb, __u32 at, __u32 wo
  */
 __noinline __u64 authority_at(struct __sk_buff *skb, __u32 at)
 {
-	__u8 b[WINDOW] = {};
+	__u8 b[HOST_LEN] = {};
 	__u64 begin = 0;
 
-	COPY(skb, at, skb->len, b, WINDOW);
-	for (int i = 3; i < WINDOW; i++) {
+	COPY(skb, at, skb->len, b, HOST_LEN);
+	for (int i = 3; i < HOST_LEN; i++) {
 		if (!begin) {
 			if (b[i - 2] == ':' && b[i - 1] == '/' && b[i] == '/')
 				begin = at + i + 1;
@@ -502,7 +522,7 @@ static __always_inline __u64 read_body(struct __sk_buff *skb, __u32 pos, __u64 w
 /* Reads the line ahead of a chunk; behind the last one are fields, as in a head. */
 static __always_inline __u64 read_chunk(struct __sk_buff *skb, __u32 pos)
 {
-	__u32 n = LINE_LEN(line_at(skb, pos));
+	__u32 n = LINE_LEN(line_at(skb, pos, 0));
 	__u64 size = number_at(skb, pos, 16);
 
 	if (!n || size == NO_NUMBER)
@@ -519,7 +539,7 @@ static __always_inline __u64 read_chunk(struct __sk_buff *skb, __u32 pos)
 __noinline __u64 read_line(struct __sk_buff *skb, __u32 pos, __u64 was)
 {
 	__u64 body = was >> BODY_SHIFT, flags = was & (CHUNKED | SPLIT), number;
-	__u32 line = line_at(skb, pos), n = LINE_LEN(line), in = IN(was);
+	__u32 line = line_at(skb, pos, 1), n = LINE_LEN(line), in = IN(was);
 
 	if (in == RETURN && n != 1)
 		in = REST; /* it was no blank line */
@@ -593,7 +613,7 @@ static __always_inline __u64 read_request(struct __sk_buff *skb, __u32 at, __u32
 	if (in == BETWEEN ? line : is_request(skb, at, word, line))
 		return read_head(skb, at, word,
 				 line == UNENDED ? result(at, REST) : result(at + line, LINE));
-	line = line_at(skb, at);
+	line = line_at(skb, at, 0);
 	if (in == BETWEEN && LINE_KIND(line) == BLANK)
 		return result(at + LINE_LEN(line), BETWEEN);
 	return result(skb->len, NOWHERE);

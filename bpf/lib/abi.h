@@ -270,7 +270,7 @@ _Static_assert(sizeof(struct packet_event) == 112, "packet_event");
 
 #define METHOD_LEN 16
 #define HOST_LEN 64
-#define PATH_LEN 192 /* without the query */
+#define PATH_LEN 144 /* without the query */
 
 /* What was asked for. Texts end with a NUL; what is longer is in the remainder. */
 struct url_key {
@@ -280,7 +280,7 @@ struct url_key {
 	__u32 other; /* 1: the remainder, without host and path */
 	__u32 pad;
 };
-_Static_assert(sizeof(struct url_key) == 280, "url_key");
+_Static_assert(sizeof(struct url_key) == 232, "url_key");
 
 struct url_count {
 	__u64 requests;

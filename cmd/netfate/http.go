@@ -51,7 +51,7 @@ With --count, for hosts too busy for all this, the kernel counts requests of HTT
 by method, host and path, and nothing is copied out of it: there is no status, no
 latency, no process, and no recording of it. A request counts when its first packet
 passes by. One whose method, host and path are not all in that packet, or too long
-(host 63 bytes, path 191), or more than 8,192 kinds in one interval, counts by its
+(host 63 bytes, path 143), or more than 8,192 kinds in one interval, counts by its
 method alone, as ~other: sums stay exact. HTTP/2 is not counted.
 
 Queries are left out unless --show-secrets; names and passwords in URLs and the

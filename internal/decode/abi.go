@@ -245,7 +245,7 @@ type PacketEvent struct {
 const (
 	MethodLen = 16
 	HostLen   = 64
-	PathLen   = 192
+	PathLen   = 144
 )
 
 // URLKey is what was asked for over HTTP/1; its texts end with a NUL. Other says

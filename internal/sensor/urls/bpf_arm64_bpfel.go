@@ -53,7 +53,7 @@ type bpfUrlKey struct {
 	_      structs.HostLayout
 	Method [16]uint8
 	Host   [64]uint8
-	Path   [192]uint8
+	Path   [144]uint8
 	Other  uint32
 	Pad    uint32
 }
