@@ -380,6 +380,24 @@ func TestCountsOfMany(t *testing.T) {
 	t.Logf("%d rows, %d requests in the remainder", len(rows), rest)
 }
 
+// TestCountsTooMany has more in one packet than is looked at: that is said.
+func TestCountsTooMany(t *testing.T) {
+	need.Root(t)
+	host := netlab.New(t).NetNS("host")
+	w, got := watchCounts(t, "")
+	conn, far := netlab.ConnectTCP(host, host, "127.0.0.1:8080")
+	const one, many = "GET /too/many HTTP/1.1\r\n\r\n", 2000
+	_, err := io.WriteString(conn, strings.Repeat(one, many)) // lo takes that in one packet
+	host.Must("ask", err)
+	_, err = io.ReadFull(far, make([]byte, many*len(one)))
+	host.Must("read", err)
+	w.stop()
+	n := got.all(t)[counted{"GET", "", "/too/many"}]
+	if n < 1024 || n >= many || !strings.Contains(w.stderr.String(), "lost 1 at http (too much in one packet)") {
+		t.Errorf("got %d of %d requests, want 1024 at least and not all, and a word of the others; netfate says:\n%s", n, many, w.stderr)
+	}
+}
+
 func writeAll(conn net.Conn, text *strings.Builder) error {
 	_, err := io.WriteString(conn, text.String())
 	text.Reset()
