@@ -772,9 +772,8 @@ __noinline int is_told(struct __sk_buff *skb, __u32 l4, __u32 dir)
 		return 0;
 	if (dir != PACKET_OUT)
 		return bpf_map_lookup_elem(&firsts, &key) != NULL;
-	/* No room: then both may count. */
 	if (bpf_map_update_elem(&firsts, &key, &told, BPF_ANY))
-		count_error(SITE_TALK, 1);
+		count_error(SITE_URL_TWICE, 1);
 	return 0;
 }
 

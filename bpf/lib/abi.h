@@ -307,6 +307,7 @@ enum site {
 	SITE_URL_LOST, /* requests counted nowhere */
 	SITE_URL_MANY, /* packets with more in them than is looked at */
 	SITE_URL_ORDER, /* packets too far out of order to be looked at */
+	SITE_URL_TWICE, /* connections that both ends may count */
 	SITE_MAX,
 };
 #endif

@@ -345,7 +345,7 @@ func TestSites(t *testing.T) {
 	for name, site := range map[string]Site{
 		"TABLE_FULL": TableFull, "LOST": Lost, "RING_FULL": RingFull, "READ": Read, "OWNER_CREATE": OwnerCreate,
 		"PROCESS": ProcessKeep, "BOUND": BoundKeep, "STACK": Stack, "CACHE": Cache, "CONN": Conn, "CONN_RING": ConnRing, "PACKETS": Packets, "TALK": Talk,
-		"URL_FULL": URLFull, "URL_CUT": URLCut, "URL_LOST": URLLost, "URL_MANY": URLMany, "URL_ORDER": URLOrder, "MAX": sites,
+		"URL_FULL": URLFull, "URL_CUT": URLCut, "URL_LOST": URLLost, "URL_MANY": URLMany, "URL_ORDER": URLOrder, "URL_TWICE": URLTwice, "MAX": sites,
 	} {
 		want[site] = name
 	}

@@ -30,6 +30,7 @@ const (
 	URLLost                 // requests counted nowhere
 	URLMany                 // packets with more in them than is looked at
 	URLOrder                // packets too far out of order to be looked at
+	URLTwice                // connections that both ends may count
 	sites
 )
 
@@ -76,6 +77,8 @@ func (s Site) text() (reason, effect string) {
 		return "too much in one packet", "requests behind that in these packets are not counted"
 	case URLOrder:
 		return "packets too far out of order", "requests in what was missing are not counted"
+	case URLTwice:
+		return "no room for first packets", "if the other end of these connections is on this host, their requests count twice"
 	case ConnRing:
 		return "ring full", "these changes of connections are not told"
 	}
