@@ -95,13 +95,13 @@ func TestCountsOfNginx(t *testing.T) {
 	}
 	t.Log(web.Wrk(client, "--threads", "1", "--connections", "16", "--duration", "1s", "--header", "Host: wrk.counts.example",
 		"http://"+serverAddr+"/flood"))
-	lines := nginx.Lines(t, 1)
 	w.stop()
+	rows := got.all(t)
+	lines := nginx.Lines(t, int(total(rows))) // wrk leaves while it is still being answered
 	want := map[counted]uint64{}
 	for asked, n := range logged(t, lines) {
 		want[counted{asked.Method, asked.Host, asked.Path}] += uint64(n)
 	}
-	rows := got.all(t)
 	if rest := other(rows); rest > 0 {
 		t.Errorf("got %d requests in the remainder, want none", rest)
 	}
