@@ -270,6 +270,25 @@ struct packet_event {
 };
 _Static_assert(sizeof(struct packet_event) == 112, "packet_event");
 
+#define METHOD_LEN 16
+#define HOST_LEN 64
+#define PATH_LEN 144 /* without the query */
+
+/* What was asked for. Texts end with a NUL; what is longer is in the remainder. */
+struct url_key {
+	__u8 method[METHOD_LEN]; /* empty if it was in pieces */
+	__u8 host[HOST_LEN]; /* lower case; empty without one */
+	__u8 path[PATH_LEN];
+	__u32 other; /* 1: the remainder, without host and path */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct url_key) == 232, "url_key");
+
+struct url_count {
+	__u64 requests;
+};
+_Static_assert(sizeof(struct url_count) == 8, "url_count");
+
 /* What a program could not keep, by place; an index into the errors map. */
 enum site {
 	SITE_TABLE_FULL, /* buffers counted in the remainder */
@@ -287,6 +306,12 @@ enum site {
 	SITE_TALK, /* connections that socket storage had no room for */
 	SITE_PLAIN, /* calls of TLS libraries whose bytes could not be read */
 	SITE_CALL, /* calls of TLS libraries that had begun before, or whose beginning found no room */
+	SITE_URL_FULL, /* requests counted in the remainder: the table was full */
+	SITE_URL_CUT, /* requests counted there: in pieces, or too long to tell */
+	SITE_URL_LOST, /* requests counted nowhere */
+	SITE_URL_MANY, /* packets with more in them than is looked at */
+	SITE_URL_ORDER, /* packets too far out of order to be looked at */
+	SITE_URL_TWICE, /* connections that both ends may count */
 	SITE_MAX,
 };
 #endif

@@ -15,7 +15,7 @@ import (
 func newHTTP() *cobra.Command {
 	w := &watch{every: time.Second}
 	var by string
-	var each, secrets, noTLS bool
+	var each, secrets, noTLS, counted bool
 	var budget float64
 	cmd := &cobra.Command{
 		Use:   "http [FILTER]",
@@ -68,6 +68,13 @@ than can be read, or reading takes more than --budget of CPUs that are busy, les
 bodies is copied first, and then one request in two, four and so on: each row says
 for how many it stands, and sums count them.
 
+With --count, for hosts too busy for all this, the kernel counts requests of HTTP/1.x
+by method, host and path, and nothing is copied out of it: there is no status, no
+latency, no process, and no recording of it. A request counts when its first packet
+passes by. One whose method, host and path are not all in that packet, or too long
+(host 63 bytes, path 143), or more than 8,192 kinds in one interval, counts by its
+method alone, as ~other: sums stay exact. HTTP/2 is not counted.
+
 Queries are left out unless --show-secrets; names and passwords in URLs and the
 field Authorization always are.
 
@@ -88,17 +95,27 @@ rows, by addresses and ports.`,
   netfate http -r night.pcap --by host           who is called, TLS included
   netfate http -r night.pcap --each -o json | jq 'select(.protocol == "tls" and .error)'
   netfate http -r night.pcap --each -o json | jq 'select(.status >= 500)'
+  sudo netfate http --count -d 10s               how often what is asked for, at the least cost
   sudo tcpdump -i any -w - port 80 | netfate http -r - --each`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if budget <= 0 || budget > 100 {
 				return usagef("--budget is a percentage above 0 and up to 100, not %v", budget)
 			}
-			w.cfg.Requests, w.cfg.Secrets, w.cfg.Budget, w.cfg.Plaintext = true, secrets, budget/100, !noTLS
+			if counted {
+				if flag := beyondCounts(cmd); flag != "" {
+					return usagef("--count knows how often what is asked for and no more: leave out --%s", flag)
+				}
+				if len(args) > 0 {
+					return usagef("--count counts all requests: leave out the filter %q", expression(args))
+				}
+			}
+			w.cfg.Requests, w.cfg.CountRequests = !counted, counted
+			w.cfg.Secrets, w.cfg.Budget, w.cfg.Plaintext = secrets, budget/100, !noTLS && !counted
 			if err := w.preparePackets(cmd.Context(), args); err != nil {
 				return err
 			}
 			o := w.options()
-			o.By, o.Each, o.Once = by, each, w.read != ""
+			o.By, o.Each, o.Count, o.Once = by, each, counted, w.read != ""
 			view, err := table.NewRequests(os.Stdout, os.Stderr, o)
 			if err != nil {
 				return usageError{err}
@@ -115,7 +132,8 @@ rows, by addresses and ports.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&by, "by", "path", "group by "+strings.Join(table.RequestGroups(), ", "))
+	f.StringVar(&by, "by", "path", "group by "+strings.Join(table.RequestGroups(), ", ")+"; with --count by "+strings.Join(table.RequestCountGroups(), ", "))
+	f.BoolVar(&counted, "count", false, "count in the kernel, copy nothing: for busy hosts")
 	f.BoolVarP(&each, "each", "e", false, "one row a request")
 	f.BoolVar(&secrets, "show-secrets", false, "show queries, which may hold passwords and tokens (with --each)")
 	f.BoolVar(&noTLS, "no-tls", false, "read nothing inside TLS: a call of its libraries then costs nothing (see above)")
@@ -123,4 +141,17 @@ rows, by addresses and ports.`,
 	w.captureOrRecordingFlags(cmd)
 	w.wireFlags(cmd)
 	return cmd
+}
+
+// beyondCounts returns the first flag that asks for what --count does not know;
+// empty if none does.
+func beyondCounts(cmd *cobra.Command) string {
+	for _, name := range []string{
+		"each", "read", "show-secrets", "budget", "interface", "netns", "pid", "comm", "container",
+	} {
+		if cmd.Flags().Changed(name) {
+			return name
+		}
+	}
+	return ""
 }

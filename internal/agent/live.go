@@ -20,14 +20,15 @@ import (
 type live struct {
 	cfg       Config
 	names     *names
-	owners    *owner.Sensor
-	drops     *drop.Sensor // nil if not asked for
-	flows     *flow.Sensor // nil if not asked for
-	conns     conns        // its sensor is nil if not asked for
-	queries   queries      // likewise
-	requests  requests     // likewise
-	plaintext plaintext    // likewise
-	peers     peers        // names nobody if not asked for
+	owners    *owner.Sensor // nil if nothing that is asked for has owners
+	drops     *drop.Sensor  // nil if not asked for
+	flows     *flow.Sensor  // nil if not asked for
+	conns     conns         // its sensor is nil if not asked for
+	queries   queries       // likewise
+	requests  requests      // likewise
+	plaintext plaintext     // likewise
+	counts    requestCounts // likewise
+	peers     peers         // names nobody if not asked for
 
 	dropTable *table.Drops
 	flowTable *table.Flows
@@ -163,6 +164,9 @@ func (l *live) Stop() error {
 	if l.plaintext.sensor != nil {
 		errs = append(errs, l.plaintext.sensor.Detach())
 	}
+	if l.counts.sensor != nil {
+		errs = append(errs, l.counts.sensor.Detach())
+	}
 	l.over = true
 	// What was counted is in both generations; the first poll of each is
 	// done here, the second by the Roll that follows.
@@ -215,6 +219,7 @@ func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, e
 	l.rollConns(b)
 	l.nameQueries(b.Queries)
 	l.nameRequests(b.Requests)
+	l.counts.roll(b, l.names.host)
 	return l.cfg.Select.apply(b), l.rollLosses(b)
 }
 
@@ -229,6 +234,11 @@ func (l *live) poll() error {
 			l.dropTable.Add(k, c, l.mono(c.First, c.Last, mono, jiffies))
 		})
 		if err != nil {
+			return err
+		}
+	}
+	if l.counts.sensor != nil {
+		if err := l.counts.read(); err != nil {
 			return err
 		}
 	}
@@ -447,7 +457,10 @@ func (l *live) flow(f *table.Flow, at time.Time) record.Flow {
 
 // rollLosses adds what the programs and the caches could not keep.
 func (l *live) rollLosses(b *record.Batch) error {
-	readers := []func() ([]counting.Loss, error){l.owners.Losses}
+	var readers []func() ([]counting.Loss, error)
+	if l.owners != nil {
+		readers = append(readers, l.owners.Losses)
+	}
 	if l.drops != nil {
 		readers = append(readers, l.drops.Losses)
 	}
@@ -465,6 +478,9 @@ func (l *live) rollLosses(b *record.Batch) error {
 	}
 	if l.plaintext.sensor != nil {
 		readers = append(readers, l.plaintext.sensor.Losses)
+	}
+	if l.counts.sensor != nil {
+		readers = append(readers, l.counts.sensor.Losses)
 	}
 	if l.names.failed > 0 {
 		b.Lost = append(b.Lost, record.Lost{

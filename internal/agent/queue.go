@@ -72,7 +72,7 @@ func (q *queue) run(failed func(error)) {
 }
 
 func rows(b *record.Batch) int {
-	return len(b.Drops) + len(b.Samples) + len(b.Flows) + len(b.Conns) + len(b.Requests) + len(b.Queries) + len(b.Lost)
+	return len(b.Drops) + len(b.Samples) + len(b.Flows) + len(b.Conns) + len(b.Requests) + len(b.RequestCounts) + len(b.Queries) + len(b.Lost)
 }
 
 // push queues b, or adds it to what waits for room.

@@ -24,6 +24,7 @@ import (
 	httpsensor "github.com/netfate/netfate/internal/sensor/http"
 	"github.com/netfate/netfate/internal/sensor/owner"
 	tlssensor "github.com/netfate/netfate/internal/sensor/tls"
+	"github.com/netfate/netfate/internal/sensor/urls"
 	"github.com/netfate/netfate/internal/table"
 	"github.com/netfate/netfate/internal/verdict"
 )
@@ -31,6 +32,9 @@ import (
 // Config says what to watch. The zero value watches nothing.
 type Config struct {
 	Drops, Flows, Conns, Queries, Requests bool
+	// CountRequests has the kernel count requests of HTTP/1 by method, host and
+	// path, in place of Requests and without what that tells beside.
+	CountRequests bool
 	// Secrets keeps the queries of URLs.
 	Secrets bool
 	// Plaintext reads requests inside TLS too, where libraries encrypt them.
@@ -158,6 +162,9 @@ func closeAll(outputs []Output) error {
 
 // wire makes everything and attaches nothing.
 func wire(cfg Config) (*live, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
 	types, spec, err := kernel.LoadTypes()
 	if err != nil {
 		return nil, err
@@ -195,6 +202,14 @@ func wire(cfg Config) (*live, error) {
 // start takes.
 func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 	cfg := &l.cfg
+	if cfg.CountRequests {
+		if l.counts.sensor, err = urls.New(urls.Config{CgroupRoot: kernel.ReadMounts().Cgroup2, Types: types}); err != nil {
+			return err
+		}
+	}
+	if !cfg.owned() {
+		return nil
+	}
 	if l.owners, err = owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2, Types: types}); err != nil {
 		return err
 	}
@@ -271,11 +286,13 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 // socket is known.
 func (l *live) attach() error {
 	l.clock = kernel.ReadClock()
-	if err := l.owners.Attach(); err != nil {
-		return kernel.Diagnose(err, "attach the owner sensor")
-	}
-	if err := l.names.scan(time.Now()); err != nil {
-		return kernel.Diagnose(err, "find the open sockets")
+	if l.owners != nil {
+		if err := l.owners.Attach(); err != nil {
+			return kernel.Diagnose(err, "attach the owner sensor")
+		}
+		if err := l.names.scan(time.Now()); err != nil {
+			return kernel.Diagnose(err, "find the open sockets")
+		}
 	}
 	if l.drops != nil {
 		if err := l.drops.Attach(); err != nil {
@@ -320,6 +337,11 @@ func (l *live) attach() error {
 			}
 		}
 	}
+	if l.counts.sensor != nil {
+		if err := l.counts.sensor.Attach(); err != nil {
+			return kernel.Diagnose(err, "attach the sensor that counts requests")
+		}
+	}
 	// Nothing needs symbols before the first interval ends, and reading them
 	// would take a CPU from the verifier.
 	l.names.symbols = kernel.LoadSymbols()
@@ -354,7 +376,10 @@ func (l *live) without(what string, err error) {
 
 // lacks lists what this kernel cannot tell, each with what it costs.
 func (l *live) lacks() []string {
-	lacks := l.owners.Lacks()
+	var lacks []string
+	if l.owners != nil {
+		lacks = l.owners.Lacks()
+	}
 	if l.drops != nil {
 		lacks = append(lacks, l.drops.Lacks()...)
 	}
@@ -394,6 +419,9 @@ func (l *live) close() error {
 	}
 	if l.plaintext.sensor != nil {
 		errs = append(errs, l.plaintext.sensor.Close())
+	}
+	if l.counts.sensor != nil {
+		errs = append(errs, l.counts.sensor.Close())
 	}
 	if l.conns.sensor != nil {
 		errs = append(errs, l.conns.sensor.Close())

@@ -20,8 +20,8 @@ const (
 	Hooks = 4
 )
 
-// Maps are the parts of one table: the cache in front of it, and for each
-// generation the table itself and the remainder of what did not fit.
+// Maps are the parts of one table: the cache in front of it, nil if there is none,
+// and for each generation the table itself and the remainder of what did not fit.
 type Maps struct {
 	Cache      *ebpf.Map
 	Table      [2]*ebpf.Map
@@ -38,7 +38,7 @@ type Count interface{ Empty() bool }
 // goroutine.
 type Table[K any, V Count] struct {
 	maps   Maps
-	cache  *ebpf.Memory
+	cache  *ebpf.Memory // nil if there is none
 	grace  *grace
 	gen    uint32
 	hooks  int
@@ -57,26 +57,32 @@ type slot[K, V any] struct {
 // batch is how many rows one system call reads.
 const batch = 4096
 
-// New prepares to drain maps, whose programs use the first hooks of the cache.
+// New prepares to drain maps, whose programs use the first hooks of the cache, if
+// there is one.
 // It owns none of them. Close frees what it made itself.
 func New[K any, V Count](maps Maps, hooks int) (*Table[K, V], error) {
-	size := int(unsafe.Sizeof(slot[K, V]{}))
-	if got := int(maps.Cache.ValueSize()); got != size {
-		return nil, fmt.Errorf("map the cache: a slot has %d bytes, want %d", got, size)
-	}
-	memory, err := maps.Cache.Memory()
-	if err != nil {
+	t := &Table[K, V]{maps: maps, hooks: hooks, keys: make([]K, batch), values: make([]V, batch)}
+	if err := t.openCache(); err != nil {
 		return nil, fmt.Errorf("map the cache: %w", err)
 	}
-	g, err := newGrace()
-	if err != nil {
+	var err error
+	if t.grace, err = newGrace(); err != nil {
 		return nil, err
 	}
-	return &Table[K, V]{
-		maps: maps, cache: memory, grace: g, hooks: hooks,
-		region: make([]byte, Slots*size), zero: make([]byte, size),
-		keys: make([]K, batch), values: make([]V, batch),
-	}, nil
+	return t, nil
+}
+
+func (t *Table[K, V]) openCache() (err error) {
+	if t.maps.Cache == nil {
+		return nil
+	}
+	size := int(unsafe.Sizeof(slot[K, V]{}))
+	if got := int(t.maps.Cache.ValueSize()); got != size {
+		return fmt.Errorf("a slot has %d bytes, want %d", got, size)
+	}
+	t.region, t.zero = make([]byte, Slots*size), make([]byte, size)
+	t.cache, err = t.maps.Cache.Memory()
+	return err
 }
 
 // CacheEntries returns how many entries the cache map must have before it is
@@ -115,6 +121,9 @@ func (t *Table[K, V]) Drain(visit func(*K, *V)) error {
 }
 
 func (t *Table[K, V]) drainCache(gen uint32, visit func(*K, *V)) error {
+	if t.cache == nil {
+		return nil
+	}
 	size := int(unsafe.Sizeof(slot[K, V]{}))
 	cpus := int(t.cache.Size()) / (Hooks * 2 * len(t.region))
 	for cpu := range cpus {

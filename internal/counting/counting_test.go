@@ -288,6 +288,37 @@ func TestDrainEmpty(t *testing.T) {
 	}
 }
 
+// TestDrainWithoutCache drains tables that no cache is in front of.
+func TestDrainWithoutCache(t *testing.T) {
+	c := load(t, 64, 64)
+	if _, err := c.coll.Programs["count_keys"].Run(&ebpf.RunOptions{Context: make([]byte, 8)}); err != nil {
+		t.Fatal(err)
+	}
+	m := c.coll.Maps
+	table, err := New[decode.FlowKey, decode.FlowCount](Maps{
+		Table: [2]*ebpf.Map{m["flows_0"], m["flows_1"]}, Rest: [2]*ebpf.Map{m["flow_rest_0"], m["flow_rest_1"]},
+		Generation: c.coll.Variables["generation"],
+	}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m["flows_0"].Put(decode.FlowKey{IfIndex: 7}, decode.FlowCount{Packets: 5, Buffers: 5}); err != nil {
+		t.Fatal(err)
+	}
+	got := map[uint32]uint64{}
+	for range 2 {
+		if err := table.Drain(func(k *decode.FlowKey, n *decode.FlowCount) { got[k.IfIndex] += n.Packets }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(map[uint32]uint64{7: 5}, got); diff != "" {
+		t.Errorf("packets by key (-want +got):\n%s", diff)
+	}
+	if err := table.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestNewRefusesAnotherSlot is told of an object that is of another version.
 func TestNewRefusesAnotherSlot(t *testing.T) {
 	c := load(t, 64, 64)
@@ -314,7 +345,8 @@ func TestSites(t *testing.T) {
 	for name, site := range map[string]Site{
 		"TABLE_FULL": TableFull, "LOST": Lost, "RING_FULL": RingFull, "READ": Read, "OWNER_CREATE": OwnerCreate,
 		"PROCESS": ProcessKeep, "BOUND": BoundKeep, "STACK": Stack, "CACHE": Cache, "CONN": Conn, "CONN_RING": ConnRing, "PACKETS": Packets,
-		"TALK": Talk, "PLAIN": Plain, "CALL": Call, "MAX": sites,
+		"TALK": Talk, "PLAIN": Plain, "CALL": Call,
+		"URL_FULL": URLFull, "URL_CUT": URLCut, "URL_LOST": URLLost, "URL_MANY": URLMany, "URL_ORDER": URLOrder, "URL_TWICE": URLTwice, "MAX": sites,
 	} {
 		want[site] = name
 	}

@@ -27,6 +27,12 @@ const (
 	Talk                    // connections that socket storage had no room for
 	Plain                   // calls of TLS libraries whose bytes could not be read
 	Call                    // calls of TLS libraries whose beginning is not known
+	URLFull                 // requests counted in the remainder: the table was full
+	URLCut                  // requests counted there: in pieces, or too long to tell
+	URLLost                 // requests counted nowhere
+	URLMany                 // packets with more in them than is looked at
+	URLOrder                // packets too far out of order to be looked at
+	URLTwice                // connections that both ends may count
 	sites
 )
 
@@ -67,6 +73,18 @@ func (s Site) text() (reason, effect string) {
 		return "memory unreadable", "what these calls of TLS libraries sent or received is not read: requests may be missing, or look unanswered"
 	case Call:
 		return "no beginning", "these calls of TLS libraries had begun before they were watched, or there were too many at once: what they brought is not read"
+	case URLFull:
+		return "table full", "these requests are counted, but without host and path, as other"
+	case URLCut:
+		return "head in pieces, or too long", "these requests are counted, but without host and path, as other"
+	case URLLost:
+		return "remainder full", "these requests are counted nowhere: totals are too low by as many"
+	case URLMany:
+		return "too much in one packet", "requests behind that in these packets are not counted"
+	case URLOrder:
+		return "packets too far out of order", "requests in what was missing are not counted"
+	case URLTwice:
+		return "no room for first packets", "if the other end of these connections is on this host, their requests count twice"
 	case ConnRing:
 		return "ring full", "these changes of connections are not told"
 	}

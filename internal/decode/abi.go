@@ -244,6 +244,26 @@ type PacketEvent struct {
 	_        [6]uint8
 }
 
+// Lengths of the texts of a URLKey.
+const (
+	MethodLen = 16
+	HostLen   = 64
+	PathLen   = 144
+)
+
+// URLKey is what was asked for over HTTP/1; its texts end with a NUL. Other says
+// that it is the remainder, of which only the method is known, or not even that.
+type URLKey struct {
+	Method [MethodLen]byte
+	Host   [HostLen]byte // lower case
+	Path   [PathLen]byte // without the query
+	Other  uint32
+	_      uint32
+}
+
+// URLCount is how often.
+type URLCount struct{ Requests uint64 }
+
 // pod reads a struct without pointers from the front of b; false if b is too
 // short. The kernel and this process share byte order and alignment rules.
 func pod[T any](b []byte, to *T) bool {
@@ -257,6 +277,9 @@ func pod[T any](b []byte, to *T) bool {
 
 // Empty reports whether nothing was counted.
 func (c FlowCount) Empty() bool { return c.Buffers == 0 }
+
+// Empty reports whether nothing was counted.
+func (c URLCount) Empty() bool { return c.Requests == 0 }
 
 // Empty reports whether nothing was counted.
 func (c DropCount) Empty() bool { return c.Buffers == 0 }

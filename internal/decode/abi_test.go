@@ -46,6 +46,8 @@ func mirrors() map[string]reflect.Type {
 		"conn_event": reflect.TypeFor[ConnEvent](),
 
 		"packet_event": reflect.TypeFor[PacketEvent](),
+		"url_key":      reflect.TypeFor[URLKey](),
+		"url_count":    reflect.TypeFor[URLCount](),
 	}
 }
 
@@ -248,6 +250,7 @@ func TestABIOfObjects(t *testing.T) {
 	for _, name := range []string{
 		"tuple", "owner", "process_key", "process", "bound_key", "flow_key", "flow_count", "flow_slot",
 		"drop_key", "drop_count", "drop_slot", "conn",
+		"url_key", "url_count",
 	} {
 		if compared[name] < 2 {
 			t.Errorf("struct %s: found in %d objects, want one for each architecture at least", name, compared[name])
@@ -298,6 +301,7 @@ func TestABIOfSizes(t *testing.T) {
 	}
 	want := map[string]int{
 		"ADDR_LEN": AddrLen, "COMM_LEN": CommLen, "PACKET_LEN": PacketLen, "STACK_LEN": StackLen, "CACHE_HOOKS": CacheHooks,
+		"METHOD_LEN": MethodLen, "HOST_LEN": HostLen, "PATH_LEN": PathLen,
 	}
 	for name, value := range want {
 		m := regexp.MustCompile(`(?m)^#define ` + name + ` (\d+)`).FindSubmatch(text)

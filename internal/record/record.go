@@ -153,6 +153,9 @@ type Batch struct {
 	Flows          []Flow
 	Conns          []Conn
 	Requests       []Request
-	Queries        []Query
-	Lost           []Lost
+	// RequestCounts are requests that were counted in the kernel, by method, host
+	// and path; nothing else is known of them.
+	RequestCounts []RequestSum
+	Queries       []Query
+	Lost          []Lost
 }

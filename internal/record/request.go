@@ -39,14 +39,14 @@ type Request struct {
 	OneIn         uint32    `rec:"one_in" doc:"This row stands for so many requests, where not all could be kept; null if for itself."`
 }
 
-// RequestSum adds up the requests, and TLS connections, for one path, of one host, status, process or
-// peer over one interval.
+// RequestSum adds up the requests, and TLS connections, for one path, of one host,
+// method, status, process or peer over one interval.
 type RequestSum struct {
 	Time          time.Time  `rec:"time" role:"time" doc:"End of the interval."`
 	Start         time.Time  `rec:"start" doc:"Its beginning."`
 	Host          string     `rec:"host" doc:"Name of the host that saw it." otel:"host.name"`
 	Protocol      string     `rec:"protocol" doc:"tls for TLS connections that cannot be read, if sums are by path or status; null for requests." otel:"network.protocol.name"`
-	Method        string     `rec:"method" doc:"Request method, if sums are by path." otel:"http.request.method"`
+	Method        string     `rec:"method" doc:"Request method, if sums are by path or method." otel:"http.request.method"`
 	HostName      string     `rec:"host_name" doc:"Host that was asked for, if sums are by path or host." otel:"server.address"`
 	Path          string     `rec:"path" doc:"Path with {id} for what names one thing of many, if sums are by path." otel:"url.template"`
 	Status        uint16     `rec:"status" doc:"Status of the responses, if sums are by status; null if none came." otel:"http.response.status_code"`
@@ -56,9 +56,9 @@ type RequestSum struct {
 	Comm          string     `rec:"comm" doc:"Its name." otel:"process.executable.name"`
 	ContainerName string     `rec:"container_name" doc:"Its container." otel:"container.name"`
 	Requests      uint64     `rec:"requests" role:"measure" doc:"Requests, those that were sampled away included."`
-	Errors        uint64     `rec:"errors" role:"measure" doc:"Of these, how many have no whole response, or one of status 500 and above."`
-	RequestBytes  uint64     `rec:"request_bytes" role:"measure" unit:"bytes" doc:"Bodies of the requests as transferred."`
-	ResponseBytes uint64     `rec:"response_bytes" role:"measure" unit:"bytes" doc:"Bodies of the responses as transferred."`
+	Errors        *uint64    `rec:"errors" role:"measure" doc:"Of these, how many have no whole response, or one of status 500 and above; null if they were only counted."`
+	RequestBytes  *uint64    `rec:"request_bytes" role:"measure" unit:"bytes" doc:"Bodies of the requests as transferred; null if they were only counted."`
+	ResponseBytes *uint64    `rec:"response_bytes" role:"measure" unit:"bytes" doc:"Bodies of the responses as transferred; null if requests were only counted."`
 	P50Micros     uint64     `rec:"p50_us" unit:"us" doc:"Latency that half of the responses kept below, within 1 %."`
 	P95Micros     uint64     `rec:"p95_us" unit:"us" doc:"The same of 95 in 100."`
 	P99Micros     uint64     `rec:"p99_us" unit:"us" doc:"The same of 99 in 100."`

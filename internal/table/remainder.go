@@ -17,8 +17,10 @@ type Remainder struct {
 	start, end time.Time
 	drops      map[dropRest]int // to their places in dropRows
 	flows      map[flowRest]int
+	methods    map[string]int
 	dropRows   []record.Drop
 	flowRows   []record.Flow
+	countRows  []record.RequestSum
 	lost       []record.Lost
 
 	// Rows and Samples are how many rows were added up and how many samples
@@ -53,14 +55,16 @@ type flowRest struct {
 
 // NewRemainder returns an empty remainder.
 func NewRemainder() *Remainder {
-	return &Remainder{drops: map[dropRest]int{}, flows: map[flowRest]int{}}
+	return &Remainder{drops: map[dropRest]int{}, flows: map[flowRest]int{}, methods: map[string]int{}}
 }
 
 // Empty reports whether there is nothing to tell since the last Batch.
 func (r *Remainder) Empty() bool { return r.Len() == 0 && r.Samples == 0 && r.Single == 0 }
 
 // Len returns how many rows the next Batch has.
-func (r *Remainder) Len() int { return len(r.dropRows) + len(r.flowRows) + len(r.lost) }
+func (r *Remainder) Len() int {
+	return len(r.dropRows) + len(r.flowRows) + len(r.countRows) + len(r.lost)
+}
 
 // Add adds b up, and changes nothing in it.
 func (r *Remainder) Add(b *record.Batch) {
@@ -74,22 +78,28 @@ func (r *Remainder) Add(b *record.Batch) {
 	for i := range b.Flows {
 		r.flow(&b.Flows[i])
 	}
+	for i := range b.RequestCounts {
+		r.count(&b.RequestCounts[i])
+	}
 	for i := range b.Lost {
 		r.loss(&b.Lost[i])
 	}
-	r.Rows += uint64(len(b.Drops) + len(b.Flows))
+	r.Rows += uint64(len(b.Drops) + len(b.Flows) + len(b.RequestCounts))
 	r.Samples += uint64(len(b.Samples))
 	r.Single += uint64(len(b.Conns) + len(b.Requests) + len(b.Queries))
 }
 
 // Batch returns what was added, frozen, and empties the remainder.
 func (r *Remainder) Batch() *record.Batch {
-	b := &record.Batch{Start: r.start, End: r.end, Drops: r.dropRows, Flows: r.flowRows, Lost: r.lost}
+	b := &record.Batch{Start: r.start, End: r.end, Drops: r.dropRows, Flows: r.flowRows, RequestCounts: r.countRows, Lost: r.lost}
 	for i := range b.Drops {
 		b.Drops[i].Time = r.end
 	}
 	for i := range b.Flows {
 		b.Flows[i].Time = r.end
+	}
+	for i := range b.RequestCounts {
+		b.RequestCounts[i].Time = r.end
 	}
 	for i := range b.Lost {
 		b.Lost[i].Time = r.end
@@ -136,6 +146,16 @@ func (r *Remainder) flow(f *record.Flow) {
 		r.flowRows = append(r.flowRows, n)
 	}
 	addFlow(&r.flowRows[at], f)
+}
+
+// count keeps the method of requests that were counted, as the kernel's own
+// remainder does.
+func (r *Remainder) count(c *record.RequestSum) {
+	at, method := place(r.methods, len(r.countRows), c.Method, "")
+	if at == len(r.countRows) {
+		r.countRows = append(r.countRows, record.RequestSum{Start: c.Start, Host: c.Host, Method: method, Other: true})
+	}
+	r.countRows[at].Requests += c.Requests
 }
 
 func addFlow(sum, f *record.Flow) {

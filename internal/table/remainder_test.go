@@ -32,6 +32,11 @@ func TestRemainder(t *testing.T) {
 			{Endpoints: eth("a", "10.0.0.1"), Direction: record.In, Start: at(1), End: at(2), PacketsIn: 1, BytesIn: 2, HostPackets: 1, Name: "x"},
 			{Endpoints: eth("b", "10.0.0.1"), Direction: record.In, Start: at(1), End: at(2), PacketsOut: 3, BytesOut: 4, Drops: 5},
 		},
+		RequestCounts: []record.RequestSum{
+			{Start: at(1), Host: "h", Method: "GET", HostName: "a", Path: "/a", Requests: 3},
+			{Start: at(1), Host: "h", Method: "GET", HostName: "a", Path: "/b", Requests: 2},
+			{Start: at(1), Host: "h", Method: "PUT", Other: true, Requests: 1},
+		},
 		Lost: []record.Lost{{Time: at(2), Place: "ring", Reason: "full", Count: 8}},
 	}
 	second := &record.Batch{
@@ -48,8 +53,8 @@ func TestRemainder(t *testing.T) {
 	}
 	r.Add(first)
 	r.Add(second)
-	if r.Rows != 6 || r.Samples != 3 || r.Empty() || r.Len() != 6 {
-		t.Errorf("got %d rows and %d samples in %d, want 6 and 3 in 6", r.Rows, r.Samples, r.Len())
+	if r.Rows != 9 || r.Samples != 3 || r.Empty() || r.Len() != 8 {
+		t.Errorf("got %d rows and %d samples in %d, want 9 and 3 in 8", r.Rows, r.Samples, r.Len())
 	}
 	bare := func(comm string) record.Endpoints {
 		e := eth(comm, "10.0.0.1")
@@ -68,6 +73,10 @@ func TestRemainder(t *testing.T) {
 				PacketsIn: 11, BytesIn: 22, BuffersOut: 30, HostPackets: 1, HostBytes: 40, Retransmits: 50,
 			},
 			{Endpoints: bare("b"), Direction: record.In, Other: true, Start: at(1), End: at(2), PacketsOut: 3, BytesOut: 4, Drops: 5},
+		},
+		RequestCounts: []record.RequestSum{
+			{Time: at(3), Start: at(1), Host: "h", Method: "GET", Requests: 5, Other: true},
+			{Time: at(3), Start: at(1), Host: "h", Method: "PUT", Requests: 1, Other: true},
 		},
 		Lost: []record.Lost{
 			{Time: at(3), Place: "ring", Reason: "full", Count: 9}, {Time: at(3), Place: "ring", Reason: "read", Count: 2},

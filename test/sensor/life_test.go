@@ -22,6 +22,7 @@ import (
 	"github.com/netfate/netfate/internal/sensor/http"
 	"github.com/netfate/netfate/internal/sensor/owner"
 	"github.com/netfate/netfate/internal/sensor/tls"
+	"github.com/netfate/netfate/internal/sensor/urls"
 	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
@@ -73,6 +74,10 @@ func TestEveryProgramLoads(t *testing.T) {
 	check(t, err)
 	check(t, h.Attach())
 	check(t, h.Close())
+	u, err := urls.New(urls.Config{CgroupRoot: kernel.ReadMounts().Cgroup2})
+	check(t, err)
+	check(t, u.Attach())
+	check(t, u.Close())
 	// An older kernel's tracepoint has no reason and no receiver.
 	args := freeArgs(t)
 	args.Reason, args.RxSK = -1, -1
@@ -101,6 +106,7 @@ func TestNothingIsLeft(t *testing.T) {
 		"http": func() (life, error) { return http.New(http.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
 		// One file: kernels before 6.6 take their time to let go of each place.
 		"tls":   func() (life, error) { return tls.New(tls.Config{MaxFiles: 1}) },
+		"urls":  func() (life, error) { return urls.New(urls.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
 		"raw":   func() (life, error) { return flow.New(flow.Config{Raw: true}) },
 		"owner": func() (life, error) { return owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
 	}

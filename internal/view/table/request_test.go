@@ -162,9 +162,65 @@ func TestRequestSumsAddUp(t *testing.T) {
 }
 
 func TestNewRequestsRefuses(t *testing.T) {
-	for _, o := range []Options{{By: "planet"}, {By: byName}, {Format: "xml"}} {
+	for _, o := range []Options{{By: "planet"}, {By: byName}, {By: byMethod}, {Count: true, By: byStatus}, {Format: "xml"}} {
 		if _, err := NewRequests(nil, nil, o); err == nil {
 			t.Errorf("%+v: got no error", o)
+		}
+	}
+}
+
+// countBatches is two seconds of what the kernel has counted.
+func countBatches() []*record.Batch {
+	row := func(method, host, path string, n uint64) record.RequestSum {
+		return record.RequestSum{Host: "web1", Method: method, HostName: host, Path: path, Requests: n, Other: path == "" && host == ""}
+	}
+	return []*record.Batch{
+		{Start: at(0), End: at(1), RequestCounts: []record.RequestSum{
+			row("GET", "shop.example.com", "/users/{id}", 1200), row("POST", "shop.example.com", "/orders", 30),
+			row("CONNECT", "db.example.com:443", "", 2), row("GET", "", "", 17), row("", "", "", 1),
+		}},
+		{Start: at(1), End: at(2), RequestCounts: []record.RequestSum{
+			row("GET", "shop.example.com", "/users/{id}", 800), row("GET", "", "/", 5), row("GET", "", "", 3),
+		}, Lost: []record.Lost{{Time: at(2), Place: "http", Reason: "table full", Count: 3, Effect: "these requests are counted, but without host and path, as other"}}},
+	}
+}
+
+func TestRequestCountTables(t *testing.T) {
+	for name, o := range map[string]Options{
+		"counts-path-80":   {Width: 80, Unicode: true},
+		"counts-host-once": {By: byHost, Once: true, Width: 120},
+		"counts-method":    {By: byMethod, Once: true, Width: 120},
+		"counts-fold":      {Once: true, MaxKeys: 2},
+		"counts-json":      {Format: JSON},
+		"counts-csv":       {Format: CSV, By: byMethod, Once: true},
+	} {
+		o.Count = true
+		got := showRequests(t, o, countBatches()...)
+		golden(t, name, got)
+		checkWidth(t, name, strings.Split(got, "-- notes")[0], o.Width)
+	}
+}
+
+// TestRequestCountsAddUp holds that nothing is lost by folding.
+func TestRequestCountsAddUp(t *testing.T) {
+	for _, by := range RequestCountGroups() {
+		m := NewRequestCounts(by, 3)
+		var want uint64
+		for n := range 20 {
+			b := &record.Batch{Start: at(float64(n)), End: at(float64(n + 1))}
+			for i := range 10 {
+				word := string(rune('a' + (n+i)%26))
+				b.RequestCounts = append(b.RequestCounts, record.RequestSum{Method: word, HostName: word, Path: "/" + word, Requests: uint64(i), Other: i == 9})
+				want += uint64(i)
+			}
+			m.Add(b)
+		}
+		var got uint64
+		for _, r := range m.records() {
+			got += r.Requests
+		}
+		if got != want || m.total.requests != want || len(m.rows) > 3 {
+			t.Errorf("by %s: got %d requests, in all %d, in %d rows; want %d in at most 3", by, got, m.total.requests, len(m.rows), want)
 		}
 	}
 }

@@ -15,15 +15,22 @@ import (
 // request, in JSON and CSV the record as it is; else the sums by one of
 // [RequestGroups], in JSON and CSV one record.RequestSum a group and batch, or
 // with Once one of the whole time.
+//
+// With Count they are those that the kernel has counted, by one of
+// [RequestCountGroups].
 func NewRequests(out, notes io.Writer, o Options) (View, error) {
 	if o.By == "" {
 		o.By = byPath
 	}
+	sums, by, what := NewRequestSums, RequestGroups(), "requests"
+	if o.Count {
+		sums, by, what = NewRequestCounts, RequestCountGroups(), "requests that are only counted"
+	}
 	switch {
-	case !slices.Contains(RequestGroups(), o.By):
-		return nil, fmt.Errorf("--by %s: requests are grouped by %s", o.By, strings.Join(RequestGroups(), ", "))
+	case !slices.Contains(by, o.By):
+		return nil, fmt.Errorf("--by %s: %s are grouped by %s", o.By, what, strings.Join(by, ", "))
 	case o.Format == JSON, o.Format == CSV:
-		fresh := func() groups[record.RequestSum] { return NewRequestSums(o.By, o.MaxKeys) }
+		fresh := func() groups[record.RequestSum] { return sums(o.By, o.MaxKeys) }
 		return newGroupRows(out, notes, o, requestsOf, fresh), nil
 	case o.Format != Table && o.Format != "":
 		return nil, badFormat(o.Format)
@@ -31,7 +38,7 @@ func NewRequests(out, notes io.Writer, o Options) (View, error) {
 		count := func(n uint64) string { return plural(n, "request") }
 		return &singles[record.Request]{out: out, notes: newNotes(notes, &o), o: o, list: requestsOf, line: requestLine, count: count}, nil
 	}
-	return newTables(out, o, NewRequestSums(o.By, o.MaxKeys)), nil
+	return newTables(out, o, sums(o.By, o.MaxKeys)), nil
 }
 
 func requestsOf(b *record.Batch) []record.Request { return b.Requests }

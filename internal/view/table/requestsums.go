@@ -16,10 +16,14 @@ const (
 	byPath   = "path"
 	byHost   = "host"
 	byStatus = "status"
+	byMethod = "method"
 )
 
 // RequestGroups lists what requests can be grouped by.
 func RequestGroups() []string { return []string{byPath, byHost, byStatus, byProcess, byPeer} }
+
+// RequestCountGroups lists what requests can be grouped by that were only counted.
+func RequestCountGroups() []string { return []string{byPath, byHost, byMethod} }
 
 // RequestSums adds up requests over batches, grouped one way; paths as
 // [http.Template] gives them. What does not fit is counted in a row ~other, so
@@ -28,6 +32,7 @@ func RequestGroups() []string { return []string{byPath, byHost, byStatus, byProc
 type RequestSums struct {
 	clock
 	by       string
+	counts   bool // no more is known than how many there are
 	max      int
 	rows     map[requestKey]*requestRow
 	other    requestRow
@@ -78,6 +83,14 @@ func NewRequestSums(by string, maxKeys int) *RequestSums {
 	return &RequestSums{by: by, max: maxKeys, rows: map[requestKey]*requestRow{}, other: requestRow{isOther: true}}
 }
 
+// NewRequestCounts is [NewRequestSums] by one of [RequestCountGroups], for requests
+// that were only counted.
+func NewRequestCounts(by string, maxKeys int) *RequestSums {
+	m := NewRequestSums(by, maxKeys)
+	m.counts = true
+	return m
+}
+
 // Add takes the requests and the losses of b. It keeps strings of b, and
 // changes nothing in it.
 func (m *RequestSums) Add(b *record.Batch) {
@@ -89,13 +102,21 @@ func (m *RequestSums) Add(b *record.Batch) {
 	for i := range b.Requests {
 		m.add(&b.Requests[i])
 	}
+	for i := range b.RequestCounts {
+		m.addCount(&b.RequestCounts[i])
+	}
 	m.lost.add(b.Lost)
 }
 
 func (m *RequestSums) add(q *record.Request) {
 	m.host = cmp.Or(m.host, q.Host)
 	m.recent += m.total.count(q)
-	key := m.keyOf(q)
+	r := m.row(m.keyOf(q))
+	r.recent += r.sum.count(q)
+}
+
+// row returns the row of a key, for one more request.
+func (m *RequestSums) row(key requestKey) *requestRow {
 	r := m.rows[key]
 	if r == nil {
 		if len(m.rows) >= m.max {
@@ -106,8 +127,30 @@ func (m *RequestSums) add(q *record.Request) {
 		m.rows[key] = r
 	}
 	r.tick(m.epoch)
-	r.recent += r.sum.count(q)
 	r.seen = m.end
+	return r
+}
+
+// addCount adds what was counted in the kernel, whose remainder has a method and
+// nothing else.
+func (m *RequestSums) addCount(c *record.RequestSum) {
+	m.host = cmp.Or(m.host, c.Host)
+	m.total.requests += c.Requests
+	m.recent += c.Requests
+	r := &m.other
+	switch {
+	case m.by == byMethod:
+		r = m.row(requestKey{method: c.Method})
+	case c.Other:
+		m.hasOther = true
+		r.tick(m.epoch)
+	case m.by == byHost:
+		r = m.row(requestKey{host: c.HostName})
+	default:
+		r = m.row(requestKey{method: c.Method, host: c.HostName, path: c.Path})
+	}
+	r.sum.requests += c.Requests
+	r.recent += c.Requests
 }
 
 func (m *RequestSums) keyOf(q *record.Request) requestKey {
@@ -240,6 +283,8 @@ func (m *RequestSums) name(r *requestRow) string {
 		return "(no address)"
 	case k.tls:
 		return tlsName(k.host)
+	case m.by == byMethod:
+		return cmp.Or(k.method, "(in pieces)")
 	case k.method == "":
 		return "(request not seen)"
 	}
@@ -255,12 +300,16 @@ func (m *RequestSums) records() []record.RequestSum {
 		if k.tls {
 			protocol = record.TLS
 		}
-		out = append(out, record.RequestSum{
+		sum := record.RequestSum{
 			Time: m.end, Start: m.start, Host: m.host, Protocol: protocol, Method: k.method, HostName: k.host, Path: k.path, Status: k.status, Error: k.err,
 			Peer: k.peer, PID: k.pid, Comm: k.comm, ContainerName: k.container,
-			Requests: s.requests, Errors: s.errors, RequestBytes: s.up, ResponseBytes: s.down,
+			Requests:  s.requests,
 			P50Micros: s.latencies.at(0.5), P95Micros: s.latencies.at(0.95), P99Micros: s.latencies.at(0.99), Other: r.isOther,
-		})
+		}
+		if !m.counts {
+			sum.Errors, sum.RequestBytes, sum.ResponseBytes = &s.errors, &s.up, &s.down
+		}
+		out = append(out, sum)
 	}
 	return out
 }

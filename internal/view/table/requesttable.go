@@ -48,6 +48,9 @@ func (m *RequestSums) columns() []column {
 	if m.by == byPath {
 		key.title = "REQUEST"
 	}
+	if m.counts {
+		return []column{key, {title: "REQUESTS", right: true}, {title: "RATE", right: true, rank: 1}}
+	}
 	return []column{
 		key,
 		{title: "REQUESTS", right: true}, {title: "RATE", right: true, rank: 3}, {title: "ERRORS", right: true},
@@ -61,6 +64,9 @@ func (m *RequestSums) cells(r *requestRow, o *Options, g *signs) []cell {
 	key := cell{text: g.clean(m.name(r))}
 	if owner := (record.Owner{PID: r.key.pid, Comm: r.key.comm}); owner.Known() {
 		key = ownerCell(&owner, strings.TrimRight(" "+g.clean(r.key.container), " "), g)
+	}
+	if m.counts {
+		return append([]cell{key}, plainCells(count(s.requests), perSecond(r.rate(m.epoch, o.Once), m.span(o.Once)))...)
 	}
 	return append([]cell{key}, plainCells(
 		count(s.requests), perSecond(r.rate(m.epoch, o.Once), m.span(o.Once)), someCount(s.errors),
@@ -78,9 +84,10 @@ func (m *RequestSums) footer(o *Options, g *signs) []string {
 	if o.Once {
 		now = t.requests
 	}
-	parts := []string{
-		fmt.Sprintf("all: %s, %s, %s", plural(t.requests, "request"), perSecond(now, m.span(o.Once)), plural(t.errors, "error")),
-		fmt.Sprintf("%s up, %s down", size(t.up), size(t.down)),
+	parts := []string{fmt.Sprintf("all: %s, %s", plural(t.requests, "request"), perSecond(now, m.span(o.Once)))}
+	if !m.counts {
+		parts[0] += ", " + plural(t.errors, "error")
+		parts = append(parts, fmt.Sprintf("%s up, %s down", size(t.up), size(t.down)))
 	}
 	if t.tls > 0 {
 		parts = append(parts, fmt.Sprintf("%d of them TLS, which cannot be read", t.tls))

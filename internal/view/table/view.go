@@ -52,6 +52,8 @@ type Options struct {
 	Stack bool   // drops: the kernel stack beneath, where a sample brought it
 	By    string // one of FlowGroups, empty is flow; of QueryGroups, empty is name; of RequestGroups, empty is path
 
+	Count bool // requests: those that the kernel has counted, of which nothing else is known
+
 	// Connections: those that failed or broke; those that are open, as a table;
 	// listeners, as a table.
 	Failed, Live, Listeners bool
