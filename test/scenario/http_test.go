@@ -88,7 +88,7 @@ func (r *requests) counts(t *testing.T) map[asked]int {
 	broken := 0
 	for i := range r.rows {
 		q := &r.rows[i]
-		if q.Error != "" || q.LatencyMicros == 0 || q.Side != record.Client || q.Comm == "" || q.OneIn != 0 {
+		if q.Error != "" || q.LatencyMicros == 0 || q.Side != record.Client || q.Comm == "" || q.OneIn != 0 || q.QueryString != "" {
 			if broken++; broken < 4 {
 				t.Errorf("not a whole request of a client: %+v", *q)
 			}

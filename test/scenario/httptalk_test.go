@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -389,5 +390,96 @@ func TestRequestsOfAllKinds(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, rows); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+}
+
+// TestRequestsOnce: what goes over lo, and from one namespace through a bridge to
+// another, is told once, and of Python's server as of any.
+func TestRequestsOnce(t *testing.T) {
+	need.Root(t)
+	lab := netlab.New(t)
+	client, server, middle := lab.NetNS("client"), lab.NetNS("server"), lab.NetNS("bridge")
+	lab.Veth(client, "eth0", middle, "left")
+	lab.Veth(server, "eth0", middle, "right")
+	middle.Bridge("br0", "left", "right")
+	client.Addr("eth0", clientAddr+"/24")
+	server.Addr("eth0", serverAddr+"/24")
+	client.Up("lo")
+	python := exec.Command("python3", "-m", "http.server", "8000", "--bind", serverAddr)
+	python.Dir = t.TempDir()
+	server.Start(python)
+	client.Must("write a file", os.WriteFile(filepath.Join(python.Dir, "file"), make([]byte, 50_000), 0o600))
+	netlab.WaitFor(t, "Python to serve", func() bool {
+		conn, err := client.TryDialTCP(serverAddr+":8000", time.Second)
+		return err == nil && conn.Close() == nil
+	})
+	s := openShop(client, "127.0.0.1:8080")
+	w, got := watchRequests(t, client, plainOnly()...)
+	local := &talker{conn: client.DialTCP("127.0.0.1:8080"), name: "local.example"}
+	local.read = bufio.NewReader(local.conn)
+	for range 40 {
+		client.Must("ask", local.ask(1))
+	}
+	client.Must("close", local.conn.Close())
+	for range 5 {
+		client.Exec("curl", "--noproxy", "*", "--silent", "--show-error", "--output", os.DevNull, "http://"+serverAddr+":8000/file")
+	}
+	w.stop()
+	want := s.counts()
+	want[asked{"GET", serverAddr + ":8000", "/file", 200, 50_000}] = 5
+	if diff := cmp.Diff(want, got.counts(t)); diff != "" {
+		t.Errorf("requests (-servers +netfate):\n%s", diff)
+	}
+}
+
+// TestRequestsJoinedLate: connections that were there before netfate. Of HTTP/1 the
+// next request is told, of HTTP/2 that there is one.
+func TestRequestsJoinedLate(t *testing.T) {
+	need.Root(t)
+	client, server := pair(netlab.New(t))
+	s := openShop(server, serverAddr+":8080")
+	h2c := new(http.Protocols)
+	h2c.SetUnencryptedHTTP2(true)
+	listener := server.ListenTCP(serverAddr + ":8081")
+	second := &http.Server{Handler: s, Protocols: h2c}
+	go func() { _ = second.Serve(listener) }() // its error says that it was closed
+	defer second.Close()
+	one := &talker{conn: client.DialTCP(serverAddr + ":8080"), name: "late.example"}
+	one.read = bufio.NewReader(one.conn)
+	client.Must("ask", one.ask(1))
+	transport := &http.Transport{
+		Protocols: h2c,
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return client.DialTCP(serverAddr + ":8081"), nil
+		},
+	}
+	two := &http.Client{Transport: transport}
+	ask := func() {
+		answer, err := two.Get("http://late.example/plain/100/h2")
+		client.Must("ask by HTTP/2", err)
+		_, err = io.Copy(io.Discard, answer.Body)
+		client.Must("read", errors.Join(err, answer.Body.Close()))
+	}
+	ask()
+	before := s.counts()
+	w, got := watchRequests(t, client, plainOnly()...)
+	for range 5 {
+		client.Must("ask", one.ask(1))
+		ask()
+	}
+	client.Must("close", one.conn.Close())
+	transport.CloseIdleConnections()
+	w.stop()
+	want := map[asked]int{}
+	for k, n := range s.counts() {
+		if n -= before[k]; n > 0 && !strings.HasSuffix(k.Path, "h2") {
+			want[k] = n
+		}
+	}
+	if diff := cmp.Diff(want, got.counts(t)); diff != "" {
+		t.Errorf("requests (-server +netfate):\n%s", diff)
+	}
+	if said := w.stderr.String(); !strings.Contains(said, "HTTP/2 connections joined midway") {
+		t.Errorf("netfate says nothing of the HTTP/2 connection that it cannot read, but:\n%s", said)
 	}
 }
