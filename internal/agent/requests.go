@@ -43,11 +43,8 @@ func newRequests(sensor *httpsensor.Sensor, cfg *Config) requests {
 func (q *requests) read(l *live) error {
 	now := time.Now()
 	q.holders.turn(now)
-	waiting, size := q.sensor.Waiting()
-	if q.shed.ring(now, waiting, size) {
-		if err := q.sensor.Keep(q.shed.keep()); err != nil {
-			return err
-		}
+	if err := q.adapt(now); err != nil {
+		return err
 	}
 	for {
 		payload, ok, err := q.sensor.Next(now, &q.event)
@@ -97,16 +94,29 @@ func (q *requests) begin(e *decode.PacketEvent) {
 	q.tracker.Packet(&answer)
 }
 
-// roll adds the requests that ended to b, without their names; with over, all. It
-// looks whether the host can bear as much in the next interval.
-func (q *requests) roll(b *record.Batch, over bool) error {
-	q.tracker.Roll(b.End, over, b)
-	l, ok, err := q.meter.read(time.Now())
-	if err != nil || !ok || !q.shed.load(time.Now(), l) {
-		return err
+// meterTime is for how long it is measured how busy the host is: its clock ticks a
+// hundred times a second.
+const meterTime = 200 * time.Millisecond
+
+// adapt lets the programs copy less, or more again.
+func (q *requests) adapt(now time.Time) error {
+	waiting, size := q.sensor.Waiting()
+	changed := q.shed.ring(now, waiting, size)
+	if now.Sub(q.meter.at) >= meterTime {
+		l, ok, err := q.meter.read(now)
+		if err != nil {
+			return err
+		}
+		changed = ok && q.shed.load(now, l) || changed
+	}
+	if !changed {
+		return nil
 	}
 	return q.sensor.Keep(q.shed.keep())
 }
+
+// roll adds the requests that ended to b, without their names; with over, all.
+func (q *requests) roll(b *record.Batch, over bool) { q.tracker.Roll(b.End, over, b) }
 
 // holder finds whose a request is. Until then its netns is what tells its
 // connection from others with the same addresses.

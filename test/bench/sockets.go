@@ -215,7 +215,7 @@ var wrkSays = regexp.MustCompile(`(\d+) requests in [\d.]+s[\s\S]*Requests/sec:\
 // ask has wrk ask for the page over 16 connections, and returns how often a
 // second, and how often.
 func (s *sockets) ask(w *wire) (perSecond float64, requests uint64, err error) {
-	seconds := max(1, int(s.cfg.slice.Seconds()+0.5)*2)
+	seconds := max(1, int(s.cfg.slice.Seconds()+0.5)*4)
 	out := web.Wrk(w.tx, "--threads", "1", "--connections", "16", "--duration", fmt.Sprintf("%ds", seconds), "http://"+receiverAddr+"/page")
 	m := wrkSays.FindStringSubmatch(out)
 	if m == nil {
