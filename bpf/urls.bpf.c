@@ -31,6 +31,7 @@
 #define LINES 128	  /* of a head, in one step */
 #define STEPS 1024  /* in a packet: a head, a body and a chunk are one each */
 #define TRIES 64	 /* packets of a connection that are looked at for a request */
+#define TCP_LISTEN 10
 #define ENDS 8   /* packets of a client that are looked up in firsts */
 
 enum speech {
@@ -777,8 +778,27 @@ __noinline int is_told(struct __sk_buff *skb, __u32 l4, __u32 dir)
 	return 0;
 }
 
+/*
+ * The same by the number of the first byte of a connection, which both ends know
+ * however packets come; with tell, this end says that it counts.
+ */
+__noinline int is_first_told(struct __sk_buff *skb, __u32 first, __u32 tell)
+{
+	struct first key = { .seq = first };
+	__u8 told = 1;
+
+	if (skb->ifindex == LOOPBACK)
+		return 0;
+	if (!tell)
+		return bpf_map_lookup_elem(&firsts, &key) != NULL;
+	if (bpf_map_update_elem(&firsts, &key, &told, BPF_ANY))
+		count_error(SITE_URL_TWICE, 1);
+	return 0;
+}
+
 /* Begins to follow a connection; NULL if there is no room for it. */
-static __always_inline struct talk *meet(struct bpf_sock *sk)
+static __always_inline struct talk *meet(struct __sk_buff *skb, struct bpf_sock *sk, __u32 seq,
+					 __u8 dir)
 {
 	struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
 	struct talk *t = bpf_sk_storage_get(&talks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
@@ -788,8 +808,15 @@ static __always_inline struct talk *meet(struct bpf_sock *sk)
 		return NULL;
 	}
 	/* Where nobody said anything before, the first words tell. */
-	if (tcp && !tcp->bytes_received && tcp->bytes_acked <= 1)
+	if (!tcp)
+		return t;
+	if (is_first_told(skb, tcp->rcv_nxt - (__u32)tcp->bytes_received, 0)) {
+		t->speech = OTHER;
+	} else if (!tcp->bytes_received && tcp->bytes_acked <= 1) {
 		t->tries = TRIES - 1;
+		if (dir == PACKET_OUT)
+			is_first_told(skb, seq, 1);
+	}
 	return t;
 }
 
@@ -822,8 +849,8 @@ static __always_inline void follow(struct __sk_buff *skb, struct bpf_sock *sk, s
 	if (!where)
 		return;
 	if (!t)
-		t = meet(sk);
-	if (!t || (t->speech == UNKNOWN && !recognize(skb, t, &s, dir)))
+		t = meet(skb, sk, s.seq, dir);
+	if (!t || t->speech == OTHER || (t->speech == UNKNOWN && !recognize(skb, t, &s, dir)))
 		return;
 	if (t->ends < ENDS) {
 		t->ends = dir == PACKET_OUT ? ENDS : t->ends + 1;
@@ -833,6 +860,20 @@ static __always_inline void follow(struct __sk_buff *skb, struct bpf_sock *sk, s
 		}
 	}
 	read_client(skb, t, &s);
+}
+
+/*
+ * A packet for a connection that is not accepted yet: what a client says came
+ * before the end of its handshake, or makes that. There is no socket that could
+ * keep how far it was read, so it is not counted here, and that is said.
+ */
+static __always_inline void at_listener(struct __sk_buff *skb, __u8 dir)
+{
+	__u64 where = payload_of(skb);
+
+	if (where && begins_request(skb, where & 0xffff) &&
+	    !is_told(skb, where >> 16 & 0xffff, dir))
+		count_error(SITE_URL_ORDER, 1);
 }
 
 static __always_inline int observe(struct __sk_buff *skb, __u8 dir)
@@ -847,6 +888,10 @@ static __always_inline int observe(struct __sk_buff *skb, __u8 dir)
 		return PASS;
 	if (skb->ifindex == LOOPBACK && sk->src_port < be16(sk->dst_port))
 		return PASS;
+	if (sk->state == TCP_LISTEN) {
+		at_listener(skb, dir);
+		return PASS;
+	}
 	t = bpf_sk_storage_get(&talks, sk, NULL, 0);
 	if (!t || t->speech == UNKNOWN || (t->speech == HTTP1 && t->asks == dir))
 		follow(skb, sk, t, dir);

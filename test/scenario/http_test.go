@@ -149,7 +149,10 @@ func TestRequestsOfNginx(t *testing.T) {
 				"--header", fmt.Sprintf("Host: shop%d.example", i%2), fmt.Sprintf("%s/item/%d?session=%d", url, i%3, i), url+"/none", url+"/large")
 		}
 	}
-	t.Log(web.Wrk(client, "--threads", "1", "--connections", "16", "--duration", "1s", "http://"+serverAddr+"/flood"))
+	// Each connection pauses, so that the rows of a second fit what waits for a view.
+	pause := filepath.Join(t.TempDir(), "pause.lua")
+	client.Must("write a script for wrk", os.WriteFile(pause, []byte("function delay() return 2 end\n"), 0o600))
+	t.Log(web.Wrk(client, "--threads", "1", "--connections", "16", "--duration", "2s", "--script", pause, "http://"+serverAddr+"/flood"))
 	w.stop()
 	// wrk leaves with requests under way: nginx logs those as it finds out.
 	told, lines := got.counts(t), []string(nil)

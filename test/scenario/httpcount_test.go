@@ -81,7 +81,7 @@ func TestCountsOfNginx(t *testing.T) {
 	server.IPv6()
 	client.Addr("eth0", "fd00::1/64")
 	server.Addr("eth0", "fd00::2/64")
-	nginx := web.StartNginx(server, site, serverAddr+":80")
+	nginx := startSite(t, server)
 	w, got := watchCounts(t, ".counts.example")
 	curl := func(n *netlab.NetNS, name, url string) {
 		n.Exec("curl", "--noproxy", "*", "--silent", "--show-error", "--output", os.DevNull,
