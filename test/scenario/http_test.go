@@ -170,6 +170,7 @@ func TestRequestsOfNginx(t *testing.T) {
 // tells fewer requests, whole ones, and for how many each stands.
 func TestRequestsAreSampled(t *testing.T) {
 	need.Root(t)
+	need.Time(t)
 	client, server := pair(netlab.New(t))
 	nginx := startSite(t, server)
 	w, got := watchRequests(t, client, "--no-tls", "--budget", "0.2")

@@ -111,7 +111,12 @@ func TestNothingIsLeft(t *testing.T) {
 		"owner": func() (life, error) { return owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
 	}
 	for name, create := range makers {
-		t.Run(name, func(t *testing.T) { testLives(t, create) })
+		t.Run(name, func(t *testing.T) {
+			if name == "tls" { // old kernels let go of each place in a library by itself
+				need.Time(t)
+			}
+			testLives(t, create)
+		})
 	}
 }
 

@@ -338,6 +338,7 @@ func TestTLSEachWay(t *testing.T) {
 // TestTLSLook finds a program that was started later when it is told to look.
 func TestTLSLook(t *testing.T) {
 	need.Root(t)
+	need.Time(t)
 	lab, a, b := cable(t)
 	l := listen(t, tls.Config{}, lab)
 	f := newTLSFiles(t)
@@ -381,6 +382,7 @@ func TestTLSLook(t *testing.T) {
 // it is one file by two names, on two devices: it is watched once.
 func TestTLSContainers(t *testing.T) {
 	need.Root(t)
+	need.Time(t)
 	lab, a, b := cable(t)
 	program, empty := ownProgram(t, false), t.TempDir()
 	var inside [2]string
@@ -412,6 +414,7 @@ func TestTLSContainers(t *testing.T) {
 // TestTLSTooManyFiles says how many programs it has no room for.
 func TestTLSTooManyFiles(t *testing.T) {
 	need.Root(t)
+	need.Time(t)
 	lab, a, b := cable(t)
 	startNginx(t, b, newTLSFiles(t))
 	l := listen(t, tls.Config{MaxFiles: openSSL}, lab)
@@ -432,6 +435,7 @@ func TestTLSTooManyFiles(t *testing.T) {
 // where the last ones were: each is another.
 func TestTLSReuse(t *testing.T) {
 	need.Root(t)
+	need.Time(t)
 	const count = 20
 	lab, a, b := cable(t)
 	server := startNginx(t, b, newTLSFiles(t))
@@ -489,6 +493,7 @@ print("refused", refused)
 // should, and says what is missing, however it was written.
 func TestTLSBounds(t *testing.T) {
 	need.Root(t)
+	need.Time(t)
 	const body, copied = 3_000_000, 2000
 	lab, a, b := cable(t)
 	f := newTLSFiles(t)
@@ -543,6 +548,7 @@ while True:
 // on, also if it comes letter by letter, and without a SYN.
 func TestTLSMidway(t *testing.T) {
 	need.Root(t)
+	need.Time(t)
 	lab, a, b := cable(t)
 	f := newTLSFiles(t)
 	server := startNginx(t, b, f)
@@ -584,6 +590,7 @@ c.close()
 // addresses.
 func TestTLSInMemory(t *testing.T) {
 	need.Root(t)
+	need.Time(t)
 	lab, a, b := cable(t)
 	startNginx(t, b, newTLSFiles(t))
 	l := listen(t, tls.Config{MaxFiles: openSSL}, lab)
@@ -610,6 +617,7 @@ asyncio.run(main())
 // TestTLSKilled kills who watches: nothing of it is left.
 func TestTLSKilled(t *testing.T) {
 	need.Root(t)
+	need.Time(t)
 	self, err := os.Executable()
 	check(t, err)
 	watcher := exec.Command(self, "watch")
