@@ -26,6 +26,17 @@ static __always_inline bool is_dns(__u16 port)
 	return port == PORT_DNS || port == PORT_MDNS || port == PORT_LLMNR;
 }
 
+/*
+ * Whether a socket is connected to a name server, whose port was translated before its
+ * packets come here: so it is with Docker's, in each container.
+ */
+static __always_inline bool asks_dns(struct __sk_buff *skb, __u8 dir)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	return dir == PACKET_OUT && sk && is_dns(be16(sk->dst_port));
+}
+
 /* Reads the transport header; false if the packet is none of DNS. */
 static __always_inline bool read_l4(struct __sk_buff *skb, struct packet_event *e,
 				    struct layout *at)
@@ -39,7 +50,7 @@ static __always_inline bool read_l4(struct __sk_buff *skb, struct packet_event *
 		return false;
 	e->tuple.sport = be16(udp.source);
 	e->tuple.dport = be16(udp.dest);
-	if (!is_dns(e->tuple.sport) && !is_dns(e->tuple.dport))
+	if (!is_dns(e->tuple.sport) && !is_dns(e->tuple.dport) && !asks_dns(skb, e->dir))
 		return false;
 	if (e->tuple.proto == IPPROTO_TCP)
 		return read_tcp(skb, e, at);
@@ -52,7 +63,7 @@ static __always_inline bool read_l4(struct __sk_buff *skb, struct packet_event *
  * Whether a packet is surely none of DNS, by a look at what its buffer begins with,
  * which costs no helper: most packets are others.
  */
-static __always_inline bool is_other(struct __sk_buff *skb)
+static __always_inline bool is_other(struct __sk_buff *skb, __u8 dir)
 {
 	const void *at = (const void *)(long)skb->data;
 	const void *end = (const void *)(long)skb->data_end;
@@ -77,7 +88,7 @@ static __always_inline bool is_other(struct __sk_buff *skb)
 	}
 	if ((const void *)(ports + 2) > end)
 		return false;
-	return !is_dns(be16(ports[0])) && !is_dns(be16(ports[1]));
+	return !is_dns(be16(ports[0])) && !is_dns(be16(ports[1])) && !asks_dns(skb, dir);
 }
 
 static __always_inline void look_into(struct __sk_buff *skb, __u8 dir)
@@ -91,7 +102,7 @@ static __always_inline void look_into(struct __sk_buff *skb, __u8 dir)
 
 static __always_inline int observe(struct __sk_buff *skb, __u8 dir)
 {
-	if (!is_other(skb))
+	if (!is_other(skb, dir))
 		look_into(skb, dir);
 	return PASS;
 }

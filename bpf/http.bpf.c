@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include "lib/copy.h"
+#include "lib/sock.h"
 
 #define PASS 1
 #define LOOPBACK 1 /* index of lo in each netns */
@@ -38,6 +39,7 @@ volatile __u32 one_in = 1;
 /* What a connection speaks, as far as is known. */
 enum speech {
 	UNKNOWN, /* joined midway, and nothing was recognized yet */
+	FRESH,  /* its first byte did not come yet */
 	MAYBE,  /* HTTP/1, by the first word of its first message */
 	HTTP1,
 	HTTP2,
@@ -97,22 +99,28 @@ struct {
 	__type(value, struct talk);
 } talks SEC(".maps");
 
-/* The first byte of a connection. */
+/*
+ * A connection by the numbers of its first bytes, of who spoke first and of the other
+ * one: what netfilter translates on the way leaves them alone.
+ */
 struct first {
-	__u8 saddr[ADDR_LEN];
-	__u8 daddr[ADDR_LEN];
-	__u16 sport;
-	__u16 dport;
 	__u32 seq;
+	__u32 ack;
 };
 
-/* Those sent by sockets of this host; the kernel deletes the oldest. */
+/*
+ * Connections that Go knows: from the end that spoke first, and then the other one
+ * tells nothing of them; or from a listener, and then the value is what they speak
+ * (enum speech). The kernel deletes the oldest.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, struct first);
 	__type(value, __u8);
 } firsts SEC(".maps");
+
+#define SENT 255 /* value of firsts: from the end that spoke first */
 
 static __always_inline bool is_word(__u8 c)
 {
@@ -282,12 +290,11 @@ __noinline int tell(struct __sk_buff *skb, __u64 part, __u64 place, __u64 as)
 }
 
 /*
- * What a connection speaks whose first payload this is, if nobody said anything
- * before: then the one who begins is the client, but for servers of HTTP/2.
+ * What a connection speaks whose first payload looks like this. Who begins is the
+ * client, but for servers of HTTP/2.
  */
-static __always_inline __u8 first_words(struct talk *t, __u32 like, __u8 dir)
+static __always_inline __u8 first_words(__u32 like)
 {
-	t->asks = like == SETTINGS ? !dir : dir;
 	switch (like) {
 	case PART:
 	case REQUEST:
@@ -303,84 +310,138 @@ static __always_inline __u8 first_words(struct talk *t, __u32 like, __u8 dir)
 }
 
 /*
- * Decides whether the request that begins is one of those that are copied. If
- * both ends are on this host, they come to the same.
+ * Whether a request that begins with this number is one of those that are not copied,
+ * by the client's port. If both ends are on this host, they come to the same. Of pipelined ones it is all or
+ * none: they cannot be told apart here.
  */
-static __always_inline void choose(struct talk *t, const struct segment *s)
+static __always_inline bool is_quiet(__u64 mixed, __u32 seq, bool pipelined)
 {
 	__u32 n = one_in;
-	__u64 mixed = s->row.tuple.sport;
 
-	/* Of pipelined ones it is all or none: they cannot be told apart here. */
-	if (!t->pipelined)
-		mixed ^= (__u64)s->row.seq << 16;
-
-	t->weight = n;
-	t->quiet = n > 1 && (__u32)(mixed * 0x9e3779b97f4a7c15ULL >> 32) % n;
+	if (!pipelined)
+		mixed ^= (__u64)seq << 16;
+	return n > 1 && (__u32)(mixed * 0x9e3779b97f4a7c15ULL >> 32) % n;
 }
 
-/* Tells Go that a connection begins: the number before its first byte, each way. */
-static __always_inline void tell_begin(struct __sk_buff *skb, const struct segment *s,
-				       const struct talk *t, __u8 dir)
+static __always_inline void choose(struct talk *t, __u16 port, __u32 seq)
 {
-	tell(skb, 0, both(s->row.seq - 1, 0), how(0, dir == t->asks ? SYN : SYN | ACK, dir));
+	t->weight = one_in;
+	t->quiet = is_quiet(port, seq, t->pipelined);
 }
 
-/*
- * Whether the other end of a connection is on this host too, and tells of it. It
- * was the first to see the first byte.
- */
-static __always_inline bool is_told(const struct segment *s, __u8 dir)
+/* Tells Go that a connection begins with this number. */
+static __always_inline void tell_begin(struct __sk_buff *skb, __u32 seq, bool asks, __u8 dir)
 {
-	struct first key = { .seq = s->row.seq,
-			     .sport = s->row.tuple.sport,
-			     .dport = s->row.tuple.dport };
-	__u8 told = 1;
-
-	__builtin_memcpy(key.saddr, s->row.tuple.saddr, ADDR_LEN);
-	__builtin_memcpy(key.daddr, s->row.tuple.daddr, ADDR_LEN);
-	if (dir != PACKET_OUT)
-		return bpf_map_lookup_elem(&firsts, &key);
-	/* No room is no harm: then both tell of it. */
-	bpf_map_update_elem(&firsts, &key, &told, BPF_ANY);
-	return false;
+	tell(skb, 0, both(seq - 1, 0), how(0, asks ? SYN : SYN | ACK, dir));
 }
 
 /* Begins to follow a connection; NULL if there is no room for it. */
-static __always_inline struct talk *meet(struct __sk_buff *skb, struct bpf_sock *sk,
-					 struct segment *s, __u32 like, __u8 dir)
+static __always_inline struct talk *meet(struct bpf_sock *sk, const struct segment *s, __u8 dir)
 {
 	struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
 	bool fresh = tcp && !tcp->bytes_received && tcp->bytes_acked <= 1;
-	struct talk *t = bpf_sk_storage_get(&talks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct first key;
+	struct talk *t;
+	__u8 *known;
 
+	if (!tcp)
+		return NULL;
+	t = bpf_sk_storage_get(&talks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!t) {
 		count_error(SITE_TALK, 1);
 		return NULL;
 	}
 	t->last = 2;
+	/* What came first may have been overtaken, so it is not always this packet. */
+	key.seq = tcp->rcv_nxt - (__u32)tcp->bytes_received;
+	key.ack = tcp->snd_una - (__u32)tcp->bytes_acked;
+	if (fresh && dir != PACKET_OUT)
+		key.ack = s->row.ack; /* a client's sockets count their SYN, too */
+	known = bpf_map_lookup_elem(&firsts, &key);
+	if (known && *known == SENT) {
+		t->speech = OTHER;
+		return t;
+	}
+	if (known) {
+		t->speech = *known;
+		choose(t, dir == PACKET_OUT ? s->row.tuple.dport : s->row.tuple.sport, key.seq);
+		t->way[0].begun = 1;
+		t->way[0].seen = t->way[0].told = tcp->rcv_nxt;
+		t->way[0].left = t->way[1].left = room;
+		return t;
+	}
 	if (!fresh)
 		return t;
-	t->speech = first_words(t, like, dir);
-	if (t->speech != OTHER && is_told(s, dir))
-		t->speech = OTHER;
-	if (t->speech == OTHER)
-		return t;
-	t->way[!dir].begun = 1;
-	t->way[!dir].seen = s->row.ack;
-	t->way[!dir].told = s->row.ack;
-	if (t->speech == TLS)
-		t->way[0].left = t->way[1].left = TLS_ROOM;
+	t->speech = FRESH;
+	t->way[dir & 1].begun = t->way[!dir].begun = 1;
+	t->way[dir & 1].seen = t->way[dir & 1].told = dir == PACKET_OUT ? s->row.seq : key.seq;
+	t->way[!dir].seen = t->way[!dir].told = s->row.ack;
+	return t;
+}
+
+/* Notes that a connection is known. No room is no harm: then both ends tell. */
+static __always_inline void note_first(const struct segment *s, __u8 value)
+{
+	struct first key = { .seq = s->row.seq, .ack = s->row.ack };
+
+	bpf_map_update_elem(&firsts, &key, &value, BPF_ANY);
+}
+
+/* Decides what a connection speaks whose first byte comes now, or will. */
+static __always_inline void begin_talk(struct __sk_buff *skb, struct talk *t,
+				       const struct segment *s, __u32 like, __u8 dir)
+{
+	struct way *w = &t->way[dir & 1];
+
+	if (s->row.seq != w->seen) {
+		if (t->tries)
+			return;
+		t->tries = 1;
+		w->left = room;
+		tell_begin(skb, w->seen, true, dir);
+		return;
+	}
+	t->speech = first_words(like);
+	t->asks = like == SETTINGS ? !dir : dir;
 	if (t->speech == HTTP2) {
 		/* What its heads say refers to earlier ones: all of it or nothing. */
-		choose(t, s);
-		if (t->quiet) {
+		choose(t, s->row.tuple.sport, s->row.seq);
+		if (t->quiet)
 			t->speech = OTHER;
-			return t;
-		}
 	}
-	tell_begin(skb, s, t, dir);
-	return t;
+	if (t->speech == OTHER) {
+		if (w->left > s->at.length)
+			w->left = s->at.length; /* Go waits for it */
+		return;
+	}
+	if (t->speech == TLS)
+		t->way[0].left = t->way[1].left = TLS_ROOM;
+	if (!t->tries)
+		tell_begin(skb, s->row.seq, dir == t->asks, dir);
+	t->tries = 0;
+	if (dir == PACKET_OUT)
+		note_first(s, SENT);
+}
+
+/*
+ * What comes to a listener begins a connection that has no socket yet: its handshake
+ * ends with it. The socket that it gets goes on from there.
+ */
+static __always_inline void overhear(struct __sk_buff *skb, const struct segment *s, __u32 like)
+{
+	__u32 n = s->at.length < room ? s->at.length : room, seq = s->row.seq;
+	struct first key = { .seq = seq, .ack = s->row.ack };
+	__u8 speech = first_words(like);
+
+	if (!s->at.length || speech == OTHER || bpf_map_lookup_elem(&firsts, &key))
+		return;
+	note_first(s, speech);
+	if (speech != TLS && is_quiet(s->row.tuple.sport, seq, false))
+		return;
+	tell_begin(skb, seq, true, 0);
+	tell(skb, n, both(seq, 0), how(one_in, ACK, 0));
+	if (n < s->at.length)
+		tell(skb, 0, both(seq + s->at.length, s->at.length - n), how(one_in, ACK, 0));
 }
 
 /* A message begins. With a request it is decided whether it is one of those copied. */
@@ -395,7 +456,7 @@ static __always_inline void begin_message(struct talk *t, __u32 like, const stru
 		t->pipelined |= like != PART;
 		return;
 	}
-	choose(t, s);
+	choose(t, s->row.tuple.sport, s->row.seq);
 }
 
 /* Updates what is known of a connection with the beginning of a payload. */
@@ -404,6 +465,8 @@ static __always_inline void listen(struct talk *t, struct segment *s, __u32 like
 	bool asking = dir == t->asks;
 
 	switch (t->speech) {
+	case FRESH:
+		return;
 	case UNKNOWN:
 		if (like == REQUEST || like == CONNECT || is_response(like)) {
 			t->speech = HTTP1;
@@ -572,11 +635,16 @@ static __noinline int follow(struct __sk_buff *skb, struct bpf_sock *sk, struct 
 	if (t)
 		part = t->way[dir & 1].part;
 	like = look_at(skb, s.at.payload, s.at.length, part);
-	if (!t) {
-		t = meet(skb, sk, &s, like, dir);
-		if (!t)
-			return 0;
+	if (!t && sk->state == TCP_LISTEN) {
+		overhear(skb, &s, like);
+		return 0;
 	}
+	if (!t)
+		t = meet(sk, &s, dir);
+	if (!t)
+		return 0;
+	if (t->speech == FRESH && s.at.length)
+		begin_talk(skb, t, &s, like, dir);
 	if (s.at.length)
 		listen(t, &s, like, dir);
 	w = &t->way[dir & 1];

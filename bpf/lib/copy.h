@@ -80,6 +80,39 @@ static __always_inline struct owner *owner_of_packet(struct bpf_sock *sk, struct
 	return bpf_map_lookup_elem(&sk_table, &address);
 }
 
+/* An address of a socket, by words: the verifier wants no pointers into sockets. */
+#define COPY_ADDRESS(to, field)                                            \
+	do {                                                               \
+		((__u32 *)(to))[0] = *(const volatile __u32 *)&(field)[0]; \
+		((__u32 *)(to))[1] = *(const volatile __u32 *)&(field)[1]; \
+		((__u32 *)(to))[2] = *(const volatile __u32 *)&(field)[2]; \
+		((__u32 *)(to))[3] = *(const volatile __u32 *)&(field)[3]; \
+	} while (0)
+
+/*
+ * The ends as a connected socket knows them: what is sent passes by behind netfilter's
+ * translations, what is received before they are undone for it.
+ */
+static __always_inline void name_ends(struct bpf_sock *sk, struct tuple *t, __u8 dir)
+{
+	bool out = dir == PACKET_OUT;
+	__u8 *local = out ? t->saddr : t->daddr;
+	__u8 *peer = out ? t->daddr : t->saddr;
+	__u16 dport = be16(sk->dst_port);
+
+	if (!dport)
+		return;
+	if (t->eth_proto == ETH_P_IP) {
+		map_v4(local, sk->src_ip4);
+		map_v4(peer, sk->dst_ip4);
+	} else {
+		COPY_ADDRESS(local, sk->src_ip6);
+		COPY_ADDRESS(peer, sk->dst_ip6);
+	}
+	t->sport = out ? sk->src_port : dport;
+	t->dport = out ? dport : sk->src_port;
+}
+
 /* Says of what socket a packet is, and when it was seen. */
 static __always_inline void sign(struct __sk_buff *skb, struct packet_event *e)
 {
@@ -94,6 +127,7 @@ static __always_inline void sign(struct __sk_buff *skb, struct packet_event *e)
 	sk = bpf_sk_fullsock(sk);
 	if (!sk)
 		return;
+	name_ends(sk, &e->tuple, e->dir);
 	address = address_of(sk);
 	e->netns = BPF_CORE_READ(address, __sk_common.skc_net.net, ns.inum);
 	owner = owner_of_packet(sk, address);

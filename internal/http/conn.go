@@ -103,6 +103,11 @@ func (c *conn) Gap(d stream.Dir, n int, at time.Time) {
 		c.secureGap(side, n, at)
 	case h.known() && uint64(n) <= h.left && n > 0:
 		c.pass(side, n, at)
+	case h.state == inBody && n > 0:
+		// The message is whole; what came behind it is not.
+		rest := n - int(h.left)
+		c.pass(side, int(h.left), at)
+		c.Gap(d, rest, at)
 	case h.state == untilClose:
 		c.count(side, n, at)
 	default:

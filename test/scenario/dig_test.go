@@ -138,6 +138,33 @@ func TestDigAndDNSMasq(t *testing.T) {
 	}
 }
 
+// TestDigAtAnotherPort asks a name server whose address and port netfilter makes others
+// of on the way out, as Docker does in each container: its rows have those that dig
+// knows.
+func TestDigAtAnotherPort(t *testing.T) {
+	need.Root(t)
+	client, _ := pair(netlab.New(t))
+	client.Up("lo")
+	nameServer(client, "127.0.0.1:4053")
+	const inside = "127.0.0.11"
+	client.Exec("nft", "add table ip nat; add chain ip nat out { type nat hook output priority -100; }; "+
+		"add rule ip nat out ip daddr "+inside+" meta l4proto { tcp, udp } th dport 53 dnat to 127.0.0.1:4053")
+	var got []inquiry
+	w := watchQueries(t, client, func(q *record.Query) {
+		if q.DstAddr.String() != inside || q.DstPort != 53 || q.Error != "" || q.LatencyMicros == 0 {
+			t.Errorf("got %+v, want a question to %s and its answer", q, inside)
+		}
+		got = append(got, inquiry{q.QName, q.QType, q.RCode})
+	})
+	client.Exec("dig", "@"+inside, "+tries=1", "a.test", "A")
+	client.Exec("dig", "@"+inside, "+tcp", "+tries=1", "a.test", "TXT")
+	w.stop()
+	want := []inquiry{{"a.test", "A", "NOERROR"}, {"a.test", "TXT", "NOERROR"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("questions (-want +got):\n%s", diff)
+	}
+}
+
 // TestLargeDatagrams: answers of up to 64 KiB over UDP are read to their end, over
 // both versions of IP.
 func TestLargeDatagrams(t *testing.T) {

@@ -243,8 +243,8 @@ func TestCountsOutOfOrder(t *testing.T) {
 	w, got := watchCounts(t, ".muddle.example")
 	ctx, cancel := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
-	wait.Go(func() { muddle(ctx, left, right) })
-	wait.Go(func() { muddle(ctx, right, left) })
+	wait.Go(func() { muddle(ctx, left, right, same) })
+	wait.Go(func() { muddle(ctx, right, left, same) })
 	for i := range 4 {
 		k := newTalker(client, serverAddr+":8080", fmt.Sprintf("shop%d.muddle.example", i))
 		for range 25 {

@@ -14,12 +14,9 @@ import (
 )
 
 type bpfFirst struct {
-	_     structs.HostLayout
-	Saddr [16]uint8
-	Daddr [16]uint8
-	Sport uint16
-	Dport uint16
-	Seq   uint32
+	_   structs.HostLayout
+	Seq uint32
+	Ack uint32
 }
 
 type bpfOwner struct {
