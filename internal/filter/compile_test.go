@@ -59,6 +59,9 @@ func TestLikeTcpdump(t *testing.T) {
 	c := start(t)
 	refused := 0
 	for i, expr := range slices.Concat(expressions, refusals) {
+		if testing.Short() && i%16 != 0 { // it is the same on each kernel
+			continue
+		}
 		for link, name := range linkNames {
 			want, wantMessage := tcpdump(t, link, expr)
 			got, err := c.compile(t.Context(), expr, link, DefaultSnaplen)

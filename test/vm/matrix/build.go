@@ -38,6 +38,16 @@ func elsewhere(name string) bool {
 	return strings.HasPrefix(name, "tools/") || strings.HasPrefix(name, "test/vm/")
 }
 
+// ofPrograms are the packages whose tests load netfate's own programs, which is where
+// kernels differ the most.
+func ofPrograms(name string) bool {
+	switch name {
+	case "cmd/netfate", "internal/kernel", "test/kernels", "test/netlab", "test/scenario", "test/scenario/demo", "test/sensor", "test/wire":
+		return true
+	}
+	return false
+}
+
 // build compiles the tests of the packages, statically, so that they run on
 // whatever the guest has.
 func build(ctx context.Context, packages []string) ([]test, error) {
