@@ -13,8 +13,8 @@ TEST_PACKAGES := $(CLANG_PACKAGES) clang-format-19 gcc libc6-dev systemtap-sdt-d
 	iproute2 nftables iperf3 tcpdump ethtool conntrack socat netcat-openbsd \
 	iputils-ping iputils-arping procps hping3 python3 jq bpftool tshark nghttp2-client tcpreplay \
 	dnsmasq-base bind9-dnsutils openssl gnutls-bin
-# For one test, unpacked below bin/ and not installed.
-WEB_PACKAGES := nginx wrk libluajit-5.1-2
+# For tests, unpacked below bin/ and not installed.
+WEB_PACKAGES := nginx wrk libluajit-5.1-2 android-libboringssl
 VM_PACKAGES := busybox-static cpio kmod qemu-system-x86 xz-utils
 DEMO_PACKAGES := iproute2 nftables iperf3 iputils-ping socat netcat-openbsd
 
@@ -102,7 +102,7 @@ bin/cached/gcc: tools/cached/main.go
 bin/vm-matrix:
 	$(GO) build -o $@ ./test/vm/matrix
 
-bin/web: tools/unpack
+bin/web: tools/unpack Makefile
 	tools/unpack $@ $(WEB_PACKAGES)
 
 check-format:

@@ -55,6 +55,8 @@ enum what {
 	C_CLIENT,
 	C_SERVER,
 	C_HANDSHAKE,
+	C_CONNECT,
+	C_ACCEPT,
 	C_FREE,
 	GO_WRITE,
 	GO_READ,
@@ -215,6 +217,19 @@ SEC("uprobe")
 int c_handshake(struct regs *ctx)
 {
 	return any(ctx, C_HANDSHAKE);
+}
+
+/* SSL_connect and SSL_accept, of BoringSSL, likewise. */
+SEC("uprobe")
+int c_connect(struct regs *ctx)
+{
+	return any(ctx, C_CONNECT);
+}
+
+SEC("uprobe")
+int c_accept(struct regs *ctx)
+{
+	return any(ctx, C_ACCEPT);
 }
 
 /* SSL_free, gnutls_deinit. */
@@ -827,9 +842,17 @@ static __always_inline int go_ends(struct regs *ctx)
 /* What the process is, whose handshake begins. */
 static __always_inline __u8 role_of(__u64 what)
 {
-	if (what == C_CLIENT || what == GO_CLIENT)
+	switch (what) {
+	case C_CLIENT:
+	case C_CONNECT:
+	case GO_CLIENT:
 		return PACKET_CLIENT;
-	return what == C_SERVER || what == GO_SERVER ? PACKET_SERVER : 0;
+	case C_SERVER:
+	case C_ACCEPT:
+	case GO_SERVER:
+		return PACKET_SERVER;
+	}
+	return 0;
 }
 
 static __always_inline int any(struct regs *ctx, __u64 what)
@@ -842,8 +865,11 @@ static __always_inline int any(struct regs *ctx, __u64 what)
 		return c_begins(ctx, what == C_WRITE || what == C_WRITE_EX, what >= C_WRITE_EX);
 	case C_CLIENT:
 	case C_SERVER:
+		return opens(C_ARG1(ctx), role_of(what), true);
 	case C_HANDSHAKE:
-		return opens(C_ARG1(ctx), role_of(what), what != C_HANDSHAKE);
+	case C_CONNECT:
+	case C_ACCEPT:
+		return opens(C_ARG1(ctx), role_of(what), false);
 	case C_FREE:
 		return closes(C_ARG1(ctx));
 	case GO_WRITE:

@@ -27,6 +27,8 @@ const (
 	Client                // f(connection): a client's handshake begins
 	Server                // f(connection): a server's handshake begins
 	Handshake             // f(connection): a handshake begins, or goes on
+	Connect               // f(connection): a client's handshake begins, or goes on
+	Accept                // f(connection): the same of a server
 	Free                  // f(connection): it is over
 	GoWrite               // (*Conn).Write of Go begins
 	GoRead                // (*Conn).Read of Go begins
@@ -60,6 +62,8 @@ func wanted() map[string]What {
 		"SSL_read_ex":           ReadEx,
 		"SSL_set_connect_state": Client,
 		"SSL_set_accept_state":  Server,
+		"SSL_connect":           Connect,
+		"SSL_accept":            Accept,
 		"SSL_free":              Free,
 
 		"gnutls_record_send":     Write,
@@ -98,8 +102,14 @@ func findC(f *elf.File) ([]Site, error) {
 	if err != nil {
 		return nil, err
 	}
+	// OpenSSL's SSL_connect calls SSL_set_connect_state, which is told once a
+	// connection; BoringSSL has that in line, and no SSL_read_ex.
+	open := slices.ContainsFunc(found, func(s symbol) bool { return names[s.name] == ReadEx })
 	var sites []Site
 	for _, s := range found {
+		if what := names[s.name]; open && (what == Connect || what == Accept) {
+			continue
+		}
 		offset, ok := offsetOf(f, s.address)
 		if !ok {
 			return nil, fmt.Errorf("%s is at %#x, where the file has no code", s.name, s.address)

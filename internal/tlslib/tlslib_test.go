@@ -127,6 +127,22 @@ func TestStatic(t *testing.T) {
 	}
 }
 
+// TestHandshakes finds where a handshake begins: where the library says it once, and
+// otherwise where it is asked to go on.
+func TestHandshakes(t *testing.T) {
+	const boring = "int SSL_write(void *ssl, const void *buffer, int size) { return size; }\nint SSL_connect(void *ssl) { return 1; }\nint SSL_accept(void *ssl) { return 2; }\n"
+	const open = boring + "int SSL_read_ex(void *s, void *b, unsigned long n, unsigned long *done) { return 3; }\nvoid SSL_set_connect_state(void *ssl) {}\n"
+	for text, want := range map[string]string{
+		boring: fmt.Sprint([]What{Write, Connect, Accept}),
+		open:   fmt.Sprint([]What{Write, ReadEx, Client}),
+	} {
+		sites, err := find(t, compileC(t, text, "-shared", "-fPIC"))
+		if got := kindsOf(sites); err != nil || got != want {
+			t.Errorf("got %s, error %v; want %s of\n%s", got, err, want, text)
+		}
+	}
+}
+
 func TestNothing(t *testing.T) {
 	for name, b := range map[string][]byte{"nothing": nil, "text": []byte("#!/bin/sh\n"), "a header's beginning": []byte(elf.ELFMAG)} {
 		if sites, err := Find(bytes.NewReader(b)); !errors.Is(err, ErrNone) {
@@ -205,7 +221,7 @@ func TestGo(t *testing.T) {
 					t.Errorf("RETs (-go tool objdump +got):\n%s", diff)
 				}
 			}
-			if kinds := kindsOf(want); kinds != "[8 9 10 11 12 13]" {
+			if kinds := kindsOf(want); kinds != fmt.Sprint([]What{GoWrite, GoRead, GoReturn, GoClient, GoServer, GoClose}) {
 				t.Errorf("got kinds %s, want each of Go's", kinds)
 			}
 		})

@@ -223,6 +223,8 @@ c.close()
 	cli := func(t *testing.T, n *netlab.NetNS, port int) *peer {
 		return startPeer(t, n, request, nil, "gnutls-cli", "--insecure", "--port", "4433", "10.0.0.2")
 	}
+	boring := func(t *testing.T, n *netlab.NetNS, f tlsFiles) *peer { return startBoring(t, n, "server", f) }
+	boringClient := func(t *testing.T, n *netlab.NetNS, _ int) *peer { return startBoring(t, n, "client", tlsFiles{}) }
 	return []pair{
 		{"curl, nginx", 443, startNginx, curl("--http1.1"), "POST /asked HTTP/1.1\r\n", "/asked here\n"},
 		{"curl, nginx, HTTP2", 443, startNginx, curl("--http2"), "PRI * HTTP/2.0\r\n", "/asked here\n"},
@@ -231,6 +233,7 @@ c.close()
 		{"python, stripped Go", 4433, ofGo(stripped), python, "POST /asked HTTP/1.1\r\n", "body body"},
 		{"Go, Go", 4433, ofGo(self), client, "GET /0 HTTP/1.1\r\n", "HTTP/1.1 200 OK\r\n"},
 		{"openssl, nginx", 443, startNginx, openssl, request, "/asked here\n"},
+		{"boringssl, boringssl", 4433, boring, boringClient, "GET /asked HTTP/1.1\r\n", "HTTP/1.1 200 OK\r\n"},
 		{"gnutls, gnutls", 4433, gnutls, cli, "GET /asked HTTP/1.1", "GET /asked HTTP/1.1"},
 	}
 }

@@ -196,3 +196,61 @@ func startNginx(t *testing.T, n *netlab.NetNS, f tlsFiles) *peer {
 	awaitPort(t, n, 443)
 	return p
 }
+
+// boringPeer has Python drive BoringSSL, as a server of one connection, which answers
+// with what it was asked, or as a client.
+const boringPeer = `
+import ctypes, socket, sys
+where, role, cert, key = sys.argv[1:]
+ctypes.CDLL(where + "/libcrypto.so.0", ctypes.RTLD_GLOBAL)
+lib = ctypes.CDLL(where + "/libssl.so.0")
+pointer, number, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
+def function(name, result, *args):
+    f = getattr(lib, name)
+    f.restype, f.argtypes = result, args
+    def call(*args):
+        value = f(*args)
+        if not value: sys.exit(name + " failed")
+        return value
+    return call
+method = function("TLS_method", pointer)()
+ctx = function("SSL_CTX_new", pointer, pointer)(method)
+if role == "server":
+    function("SSL_CTX_use_certificate_chain_file", number, pointer, text)(ctx, cert.encode())
+    function("SSL_CTX_use_PrivateKey_file", number, pointer, text, number)(ctx, key.encode(), 1)
+    server = socket.create_server(("10.0.0.2", 4433))
+    while True:
+        sock = server.accept()[0]
+        if sock.recv(1, socket.MSG_PEEK): break # others look whether the port is there
+else:
+    sock = socket.create_connection(("10.0.0.2", 4433))
+ssl = function("SSL_new", pointer, pointer)(ctx)
+function("SSL_set_fd", number, pointer, number)(ssl, sock.fileno())
+function("SSL_accept" if role == "server" else "SSL_connect", number, pointer)(ssl)
+write = function("SSL_write", number, pointer, text, number)
+read = function("SSL_read", number, pointer, text, number)
+buffer = ctypes.create_string_buffer(4096)
+if role == "server":
+    n = read(ssl, buffer, 4096)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % n + buffer.raw[:n]
+    write(ssl, answer, len(answer))
+else:
+    ask = b"GET /asked HTTP/1.1\r\nHost: peer\r\n\r\n"
+    write(ssl, ask, len(ask))
+    print(buffer.raw[:read(ssl, buffer, 4096)])
+lib.SSL_shutdown.argtypes = lib.SSL_free.argtypes = [pointer]
+lib.SSL_shutdown(ssl)
+lib.SSL_free(ssl)
+`
+
+func startBoring(t *testing.T, n *netlab.NetNS, role string, f tlsFiles) *peer {
+	t.Helper()
+	libraries, err := filepath.Glob("../../bin/web/usr/lib/*-linux-gnu/android")
+	check(t, err)
+	if len(libraries) != 1 {
+		t.Fatalf("got %q, want BoringSSL, which make bin/web unpacks", libraries)
+	}
+	where, err := filepath.Abs(libraries[0])
+	check(t, err)
+	return startPeer(t, n, "", []string{"LD_LIBRARY_PATH=" + where}, "/usr/bin/python3", "-c", boringPeer, where, role, f.cert, f.key)
+}

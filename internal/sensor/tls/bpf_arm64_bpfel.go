@@ -81,7 +81,9 @@ const (
 	bpfMapSkOwner         = "sk_owner"
 	bpfMapSkTable         = "sk_table"
 	bpfProgBeginsOrEnds   = "begins_or_ends"
+	bpfProgC_accept       = "c_accept"
 	bpfProgC_client       = "c_client"
+	bpfProgC_connect      = "c_connect"
 	bpfProgC_free         = "c_free"
 	bpfProgC_handshake    = "c_handshake"
 	bpfProgC_read         = "c_read"
@@ -153,7 +155,9 @@ type bpfSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
 	BeginsOrEnds   *ebpf.ProgramSpec `ebpf:"begins_or_ends"`
+	C_accept       *ebpf.ProgramSpec `ebpf:"c_accept"`
 	C_client       *ebpf.ProgramSpec `ebpf:"c_client"`
+	C_connect      *ebpf.ProgramSpec `ebpf:"c_connect"`
 	C_free         *ebpf.ProgramSpec `ebpf:"c_free"`
 	C_handshake    *ebpf.ProgramSpec `ebpf:"c_handshake"`
 	C_read         *ebpf.ProgramSpec `ebpf:"c_read"`
@@ -256,7 +260,9 @@ type bpfVariables struct {
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
 	BeginsOrEnds   *ebpf.Program `ebpf:"begins_or_ends"`
+	C_accept       *ebpf.Program `ebpf:"c_accept"`
 	C_client       *ebpf.Program `ebpf:"c_client"`
+	C_connect      *ebpf.Program `ebpf:"c_connect"`
 	C_free         *ebpf.Program `ebpf:"c_free"`
 	C_handshake    *ebpf.Program `ebpf:"c_handshake"`
 	C_read         *ebpf.Program `ebpf:"c_read"`
@@ -282,7 +288,9 @@ type bpfPrograms struct {
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
 		p.BeginsOrEnds,
+		p.C_accept,
 		p.C_client,
+		p.C_connect,
 		p.C_free,
 		p.C_handshake,
 		p.C_read,

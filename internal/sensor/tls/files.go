@@ -49,6 +49,7 @@ func programs() map[tlslib.What]string {
 	return map[tlslib.What]string{
 		tlslib.Write: "c_write", tlslib.Read: "c_read", tlslib.WriteEx: "c_write_ex", tlslib.ReadEx: "c_read_ex",
 		tlslib.Client: "c_client", tlslib.Server: "c_server", tlslib.Handshake: "c_handshake", tlslib.Free: "c_free",
+		tlslib.Connect: "c_connect", tlslib.Accept: "c_accept",
 		tlslib.GoWrite: "go_write", tlslib.GoRead: "go_read", tlslib.GoReturn: "go_return",
 		tlslib.GoClient: "go_client", tlslib.GoServer: "go_server", tlslib.GoClose: "go_close",
 	}
