@@ -147,10 +147,10 @@ func replayed[R any](t *testing.T, file, command string, zero R, of func(*R) (na
 	return list
 }
 
-// replay returns the rows that a command reads from a recording.
-func replay[R any](t *testing.T, file, command string, zero R) (list []R) {
+// replay returns the rows that a command, with flags, reads from a recording.
+func replay[R any](t *testing.T, file, command string, zero R, flags ...string) (list []R) {
 	t.Helper()
-	args := []string{command, "-r", file, "-o", "json"}
+	args := append([]string{command, "-r", file, "-o", "json"}, flags...)
 	out, err := exec.Command(os.Getenv(binaryEnv), args...).Output()
 	if err != nil {
 		t.Fatalf("netfate %v: %v", args, err)
