@@ -62,6 +62,7 @@ func house() []place {
 		{dir: "internal/stream", level: shared, pure: true},
 
 		{dir: "internal/alert", level: gear, pure: true},
+		{dir: "internal/diff", level: gear, pure: true},
 		{dir: "internal/flows", level: gear, pure: true},
 		{dir: "internal/wire", level: gear},
 		{dir: "internal/dns", level: gear, pure: true},
