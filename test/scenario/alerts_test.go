@@ -147,3 +147,52 @@ func TestWatch(t *testing.T) {
 		t.Errorf("got %q of the client from the recording, want nothing", got)
 	}
 }
+
+// TestDiff records a network before and after a rule that loses packets, and wants
+// that loss named first, and the other way round as gone.
+func TestDiff(t *testing.T) {
+	need.Root(t)
+	client, server := pair(netlab.New(t))
+	sink := server.ListenUDP("10.0.0.2:9000")
+	const sent = 30
+	stretch := func(name string) string {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), name)
+		stop := startRecording(t, file)
+		for range sent {
+			client.Datagrams("10.0.0.2:9000", 1, 100)
+			client.Datagrams("10.0.0.2:9002", 1, 100) // a closed port, before and after
+			time.Sleep(50 * time.Millisecond)
+		}
+		received(server, sink)
+		stop()
+		return file
+	}
+	before := stretch("before.nfr")
+	server.NFT(`table inet lossy { chain in { type filter hook input priority 0; udp dport 9000 drop; }; }`)
+	after := stretch("after.nfr")
+
+	losses := func(one, other string) (list []record.Change) {
+		t.Helper()
+		for _, c := range rowsOf(t, record.Change{}, "diff", one, other, "--netns", fmt.Sprint(server.Inode), "-o", "json") {
+			if c.What == record.ChangedLoss {
+				list = append(list, c)
+			}
+		}
+		return list
+	}
+	for _, c := range []struct {
+		one, other, change string
+		before, after      uint64
+	}{{before, after, record.ChangeNew, 0, sent}, {after, before, record.ChangeGone, sent, 0}} {
+		got := losses(c.one, c.other)
+		if len(got) != 1 {
+			t.Fatalf("got %+v, want one loss that is %s", got, c.change)
+		}
+		l := got[0]
+		if l.Change != c.change || l.PacketsBefore != c.before || l.PacketsAfter != c.after || l.Verdict != record.Policy ||
+			l.IfName != "eth0" || l.Why == "" {
+			t.Errorf("got %+v, want %d packets lost to a rule before and %d after", l, c.before, c.after)
+		}
+	}
+}
