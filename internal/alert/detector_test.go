@@ -427,3 +427,27 @@ func FuzzDetector(f *testing.F) {
 		}
 	})
 }
+
+// TestEndsAreFound checks that a rise which was found ends, however long it lasted
+// and whatever is usual.
+func TestEndsAreFound(t *testing.T) {
+	for seed := range uint64(10) {
+		for _, rate := range []float64{0.1, 0.3, 1, 10, 1000} {
+			for _, lasts := range []int{0, 60, 3600} {
+				r := rand.New(rand.NewPCG(seed, math.Float64bits(rate)))
+				s := newStory(t, 3*time.Minute)
+				s.play(3600, func(int) uint64 { return poisson(r, rate) })
+				for range 2000 {
+					if s.play(1, func(int) uint64 { return poisson(r, 3*rate) }); len(s.events) > 0 {
+						break
+					}
+				}
+				s.play(lasts, func(int) uint64 { return poisson(r, 3*rate) })
+				s.play(int(100/rate)+120, func(int) uint64 { return poisson(r, rate) })
+				if s.d.series["a"].open != nil {
+					t.Errorf("rate %v for %d s, seed %d: got %v, want an end", rate, lasts, seed, s.events)
+				}
+			}
+		}
+	}
+}

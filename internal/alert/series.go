@@ -49,7 +49,8 @@ type incident struct {
 	fresh bool // nothing was there before
 	told  bool
 	whole run
-	calm  float64 // evidence that the rate is as usual again; 0 or more
+	calm  float64 // evidence that the rate is as usual again; 0 to enoughCalm
+	high  float64 // rate, per second, until there was some
 	busy  float64 // when there was none the last time
 
 	level   baseline // what is usual within the incident
@@ -118,9 +119,12 @@ func (s *series[K, V]) begin(kind Kind, now *interval, held *uint64) (Event[K, V
 // goOn is an interval of an open incident.
 func (s *series[K, V]) goOn(count uint64, now *interval, held *uint64) (Event[K, V], bool) {
 	o := s.open
+	if o.calm == 0 {
+		o.high = float64(o.whole.count) / o.whole.span
+	}
 	o.whole.add(count, now)
-	rate := float64(o.whole.count) / o.whole.span
-	o.calm = max(0, o.calm+s.usual.relief(float64(count), now.dt, rate))
+	// No more than is enough: what comes back must not be outweighed by silence.
+	o.calm = min(enoughCalm, max(0, o.calm+s.usual.relief(float64(count), now.dt, o.high)))
 	if o.calm == 0 {
 		o.busy = now.at
 	}
