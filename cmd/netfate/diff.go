@@ -37,7 +37,7 @@ Namespaces and containers are the same if they have the same name.`,
 		Example: `  sudo netfate record -w before.nfr -d 10m
   sudo netfate record -w after.nfr -d 10m      after an update, for example
   netfate diff before.nfr after.nfr            what is worse now, and what better
-  netfate diff --netns web -n 20 a.nfr b.nfr   one namespace, twenty flows
+  netfate diff --comm nginx -n 20 a.nfr b.nfr  one program, twenty flows
   netfate diff a.nfr b.nfr -o json | jq 'select(.what == "loss" and .change == "new")'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
