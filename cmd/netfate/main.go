@@ -84,7 +84,7 @@ attaches is gone when it ends.`,
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	overview(root)
-	root.AddCommand(newDrops(), newFlows(), newConns(), newDNS(), newHTTP(), newRecord(), newExplain(), newDoctor(), newVersion(), newRun(), newPs(), newStop(), newMap(), newLog(), newCheck())
+	root.AddCommand(newDrops(), newFlows(), newConns(), newDNS(), newHTTP(), newWatch(), newRecord(), newDiff(), newExplain(), newDoctor(), newVersion(), newRun(), newPs(), newStop(), newMap(), newLog(), newCheck())
 	return root
 }
 

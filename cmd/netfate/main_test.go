@@ -43,7 +43,12 @@ func TestStories(t *testing.T) {
 			if err := writeSpeech(filepath.Join(env.WorkDir, "shop.pcap"), shop()...); err != nil {
 				return err
 			}
-			return writeRecording(filepath.Join(env.WorkDir, "night.nfr"), night())
+			for name, batches := range map[string][]record.Batch{"night.nfr": night(), "morning.nfr": morning(), "empty.nfr": nil} {
+				if err := writeRecording(filepath.Join(env.WorkDir, name), batches); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 	})
@@ -128,9 +133,36 @@ func night() []record.Batch {
 	return batches
 }
 
+// morning is the same host five hours later, for twice as long: the firewall is
+// gone, a socket is full, a backup runs, and what the web server sends is larger.
+func morning() []record.Batch {
+	var batches []record.Batch
+	for i := range 2 * len(night()) {
+		b := night()[i%3]
+		b.Start = time.Date(2026, 11, 22, 8, 0, i, 0, time.UTC)
+		b.End = b.Start.Add(time.Second)
+		b.Drops = b.Drops[1:]
+		full := b.Drops[0]
+		full.Reason, full.Location, full.Verdict, full.Packets, full.Bytes = "SOCKET_RCVBUFF", "udp_queue_rcv_one_skb+0x2f4", record.Resource, 50, 5000
+		for i := range b.Flows {
+			b.Flows[i].HostBytes, b.Flows[i].BytesOut = 3*b.Flows[i].HostBytes, 3*b.Flows[i].BytesOut
+		}
+		backup := b.Flows[0]
+		backup.DstPort, backup.Comm, backup.Name = 873, "rsync", "backup.example.com"
+		backup.SrcAddr, backup.HostPackets, backup.HostBytes, backup.BytesOut = netip.MustParseAddr("198.51.100.250"), 1e5, 1e8, 1e8
+		b.Drops, b.Flows = append(b.Drops, full), append(b.Flows, backup)
+		batches = append(batches, b)
+	}
+	return batches
+}
+
 func writeRecording(path string, batches []record.Batch) error {
 	var file bytes.Buffer
-	w, err := recording.NewWriter(&file, recording.Header{Host: "web1", Start: batches[0].Start}, recording.Limits{})
+	header := recording.Header{Host: "web1"}
+	if len(batches) > 0 {
+		header.Start = batches[0].Start
+	}
+	w, err := recording.NewWriter(&file, header, recording.Limits{})
 	if err != nil {
 		return err
 	}

@@ -61,6 +61,8 @@ func house() []place {
 		// Conversations in packets: streams in order, and what they say.
 		{dir: "internal/stream", level: shared, pure: true},
 
+		{dir: "internal/alert", level: gear, pure: true},
+		{dir: "internal/diff", level: gear, pure: true},
 		{dir: "internal/flows", level: gear, pure: true},
 		{dir: "internal/wire", level: gear},
 		{dir: "internal/dns", level: gear, pure: true},

@@ -16,7 +16,7 @@ import (
 )
 
 // kinds returns a new zero record of every kind.
-func kinds() []any { return []any{new(Drop), new(Flow), new(Lost)} }
+func kinds() []any { return []any{new(Drop), new(Flow), new(Alert), new(Change), new(Lost)} }
 
 // fill sets every field of rec to a value of its own that is not zero.
 func fill(t *testing.T, rec any) {

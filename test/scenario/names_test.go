@@ -147,10 +147,15 @@ func replayed[R any](t *testing.T, file, command string, zero R, of func(*R) (na
 	return list
 }
 
-// replay returns the rows that a command reads from a recording.
-func replay[R any](t *testing.T, file, command string, zero R) (list []R) {
+// replay returns the rows that a command, with flags, reads from a recording.
+func replay[R any](t *testing.T, file, command string, zero R, flags ...string) []R {
 	t.Helper()
-	args := []string{command, "-r", file, "-o", "json"}
+	return rowsOf(t, zero, append([]string{command, "-r", file, "-o", "json"}, flags...)...)
+}
+
+// rowsOf returns the rows that netfate prints as JSON.
+func rowsOf[R any](t *testing.T, zero R, args ...string) (list []R) {
+	t.Helper()
 	out, err := exec.Command(os.Getenv(binaryEnv), args...).Output()
 	if err != nil {
 		t.Fatalf("netfate %v: %v", args, err)

@@ -62,6 +62,8 @@ func nouns() []noun {
 		{"query sum", "Queries for one name, to one server or of one process, over one interval or a whole capture.", record.QuerySum{}},
 		{"request", "One HTTP request and its response, as far as it came; or a TLS connection whose requests cannot be read, as its handshake tells it. The source is who asked.", record.Request{}},
 		{"request sum", "Requests, and TLS connections, for one path, of one host, status, process or peer, over one interval or a whole capture.", record.RequestSum{}},
+		{"alert", "Losses that began, rose or ended at one place, as `netfate watch` tells them.", record.Alert{}},
+		{"change", "What differs between two recordings, as `netfate diff` tells it: places that lose packets, flows, owners.", record.Change{}},
 		{"lost", "What netfate itself could not keep, by place and reason: the number that spoils the others. It is never left out.", record.Lost{}},
 	}
 }
