@@ -200,7 +200,7 @@ func TestSkippedBytes(t *testing.T) {
 			[]string{is(150), is(1000)}},
 		{"over the last chunk, then closed", newTalk(0).ask(ask).answer(chunked+"64\r\n"+hundred).skip(answers, hundred).close(), []string{is(200)}},
 		{"until it closes", newTalk(0).ask(ask).answer("HTTP/1.1 200 OK\r\n\r\n").skip(answers, hundred).close(), []string{is(100)}},
-		{"of known length, and the next response", newTalk(0).ask(ask + ask).answer(answer).skip(answers, strings.Repeat("y", 1000)+answer+strings.Repeat("y", 1000)).close(),
+		{"of known length, and the next response", newTalk(0).ask(ask+ask).answer(answer).skip(answers, strings.Repeat("y", 1000)+answer+strings.Repeat("y", 1000)).close(),
 			[]string{is(1000), "http/1.1 GET h/a 0 up 0 down 0 unanswered"}},
 		{"whole exchanges", newTalk(0).ask(ask).answer(answer).skip(answers, strings.Repeat("y", 1000)).
 			skip(asks, ask).skip(answers, answer+strings.Repeat("y", 1000)).ask(ask).answer(answer).skip(answers, strings.Repeat("y", 1000)).close(),
