@@ -60,8 +60,8 @@ func nouns() []noun {
 		{"conn", "A TCP connection as one socket of this host knows it: when it opens, fails or closes, and while it is open; or a listener. The source is the client.", record.Conn{}},
 		{"query", "One question of DNS, mDNS or LLMNR and its answer. The source is who asked.", record.Query{}},
 		{"query sum", "Queries for one name, to one server or of one process, over one interval or a whole capture.", record.QuerySum{}},
-		{"request", "One HTTP request and its response, as far as it came; or a TLS connection whose requests cannot be read, as its handshake tells it. The source is who asked.", record.Request{}},
-		{"request sum", "Requests, and TLS connections, for one path, of one host, status, process or peer, over one interval or a whole capture.", record.RequestSum{}},
+		{"request", "One HTTP request and its response, as far as it came; or a connection of TLS or QUIC whose requests cannot be read, as its handshake tells it. The source is who asked.", record.Request{}},
+		{"request sum", "Requests, and connections of TLS and QUIC, for one path, of one host, status, process or peer, over one interval or a whole capture.", record.RequestSum{}},
 		{"lost", "What netfate itself could not keep, by place and reason: the number that spoils the others. It is never left out.", record.Lost{}},
 	}
 }
