@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quic-go/quic-go"
+
 	"github.com/netfate/netfate/internal/packet"
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/test/need"
@@ -67,17 +69,18 @@ func TestConnectionsAreBounded(t *testing.T) {
 	need.Time(t)
 	k, _ := newKeys(version1, id)
 	tr := New(Config{})
+	tr.done = make([]record.Request, maxDone-2)
 	p := first(k, 1000, 0, []byte{framePing, 0, 0, 0})
-	for n := range maxDone + maxConns + 3 {
+	for n := range maxConns + 5 {
 		p.Src = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(n >> 16), byte(n >> 8)}), 1000+uint16(n&0xff))
 		p.Time = start.Add(time.Duration(n))
 		tr.Packet(p)
-		if n == maxConns && (len(tr.done) != 1 || !tr.done[0].Start.Equal(start)) {
-			t.Fatalf("got %v told, want the first", tr.done)
+		if n == maxConns && (len(tr.done) != maxDone-1 || !tr.done[maxDone-2].Start.Equal(start)) {
+			t.Fatalf("got %d told, want the first", len(tr.done)-maxDone+2)
 		}
 	}
-	if tr.conns.Len() != maxConns || tr.lost[tooMany] != maxDone+3 {
-		t.Errorf("got %d connections, %d too many, want %d and %d", tr.conns.Len(), tr.lost[tooMany], maxConns, maxDone+3)
+	if tr.conns.Len() != maxConns || tr.lost[tooMany] != 5 {
+		t.Errorf("got %d connections, %d too many, want %d and 5", tr.conns.Len(), tr.lost[tooMany], maxConns)
 	}
 	if len(tr.done) != maxDone || tr.lost[tooManyDone] != 3 {
 		t.Errorf("got %d rows, %d too many, want %d and 3", len(tr.done), tr.lost[tooManyDone], maxDone)
@@ -86,6 +89,25 @@ func TestConnectionsAreBounded(t *testing.T) {
 	tr.Roll(start, false, &b)
 	if len(b.Requests) != maxDone || len(b.Lost) != 2 {
 		t.Errorf("got %d rows, lost %v", len(b.Requests), b.Lost)
+	}
+}
+
+// Connections whose keys others have pushed out are read on.
+func TestKeysAreBounded(t *testing.T) {
+	k, _ := newKeys(version1, id)
+	tr := New(Config{})
+	for _, p := range speak(t, usual(t, quic.Version1)) {
+		tr.Packet(&p)
+		for n := range uint16(maxKeys) {
+			tr.Packet(first(k, 1000+n, 0, []byte{framePing, 0, 0, 0}))
+		}
+		if tr.keys.Len() > maxKeys {
+			t.Fatalf("got the keys of %d connections, want those of %d", tr.keys.Len(), maxKeys)
+		}
+	}
+	_, c, _ := tr.conns.GetOldest()
+	if c.client.String() != clientEnd || c.handshake.Client.ServerName != "shop.example.com" || !c.handshake.Over {
+		t.Errorf("got %v, which asks for %q", c.client, c.handshake.Client.ServerName)
 	}
 }
 

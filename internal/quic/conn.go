@@ -16,8 +16,9 @@ type conn struct {
 	client, server netip.AddrPort
 	space          uint32
 	iface          string
-	id             []byte   // that the client made up for the server
-	keys           [2]*keys // by side; nil once the handshake is done
+	version        uint32
+	id             []byte    // that the client made up for the server
+	next           [2]uint64 // by side: behind the largest number of a packet
 	said           [2]messages
 	handshake      tls.Handshake
 	start          time.Time // first packet of the client
@@ -61,12 +62,13 @@ func (c *conn) done() bool { return c.handshake.Done() }
 
 // initial reads a packet of the handshake's beginning.
 func (t *Tracker) initial(c *conn, side tls.Side, p *long, at time.Time) {
-	payload, ok := t.open(c.keys[side], p)
+	payload, ok := t.open(t.keysOf(c)[side], &c.next[side], p)
 	if !ok && side == tls.Client && !c.handshake.Answered && !bytes.Equal(p.dst, c.id) {
 		// A server that sent Retry has named itself, which makes other keys.
 		client, server := newKeys(p.version, p.dst)
-		if payload, ok = t.open(client, p); ok {
-			c.id, c.keys = bytes.Clone(p.dst), [2]*keys{client, server}
+		if payload, ok = t.open(client, &c.next[side], p); ok {
+			c.id = bytes.Clone(p.dst)
+			t.keys.Add(c, [2]*keys{client, server})
 		}
 	}
 	if !ok {
@@ -85,9 +87,19 @@ func (t *Tracker) initial(c *conn, side tls.Side, p *long, at time.Time) {
 }
 
 // open decrypts into memory that all share.
-func (t *Tracker) open(k *keys, p *long) (payload []byte, ok bool) {
-	t.buf, payload, ok = k.open(p, t.buf)
+func (t *Tracker) open(k *keys, next *uint64, p *long) (payload []byte, ok bool) {
+	t.buf, payload, ok = k.open(p, next, t.buf)
 	return payload, ok
+}
+
+// keysOf returns the keys of a connection, made again if they were let go.
+func (t *Tracker) keysOf(c *conn) [2]*keys {
+	both, ok := t.keys.Get(c)
+	if !ok {
+		both[tls.Client], both[tls.Server] = newKeys(c.version, c.id)
+		t.keys.Add(c, both)
+	}
+	return both
 }
 
 // held is how many bytes it keeps for later.
@@ -98,7 +110,8 @@ func (c *conn) held() int {
 // finish lets go of what reading on would take.
 func (t *Tracker) finish(c *conn) {
 	t.held -= c.held()
-	c.said, c.keys = [2]messages{}, [2]*keys{}
+	c.said = [2]messages{}
+	t.keys.Remove(c)
 }
 
 // end tells a connection for good.

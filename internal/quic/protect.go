@@ -14,7 +14,6 @@ type keys struct {
 	payload cipher.AEAD
 	header  cipher.Block
 	iv      [12]byte
-	next    uint64 // behind the largest number so far
 }
 
 // newKeys returns the keys of both sides by the id that the client made up for
@@ -61,8 +60,9 @@ func expand(secret []byte, label string, length int) []byte {
 }
 
 // open decrypts a packet into memory of buf's, which it returns, with the
-// payload in it. ok is false if the packet is not of these keys, or damaged.
-func (k *keys) open(p *long, buf []byte) (to, payload []byte, ok bool) {
+// payload in it. next is behind the largest number so far. ok is false if the packet
+// is not of these keys, or damaged.
+func (k *keys) open(p *long, next *uint64, buf []byte) (to, payload []byte, ok bool) {
 	const longest = 4 // bytes of a number; behind so many the sample begins
 	if p.cut || len(p.packet) < p.number+longest+aes.BlockSize {
 		return buf, nil, false
@@ -78,26 +78,26 @@ func (k *keys) open(p *long, buf []byte) (to, payload []byte, ok bool) {
 		number = number<<8 | uint64(header[p.number+i])
 	}
 	header = header[:p.number+size]
-	number = k.whole(number, size)
+	number = whole(*next, number, size)
 	nonce := k.iv
 	binary.BigEndian.PutUint64(nonce[4:], binary.BigEndian.Uint64(nonce[4:])^number)
 	to, err := k.payload.Open(header, nonce[:], p.packet[len(header):], header)
 	if err != nil {
 		return header, nil, false
 	}
-	k.next = max(k.next, number+1)
+	*next = max(*next, number+1)
 	return to, to[len(header):], true
 }
 
 // whole returns the number that ends in so many bytes and is the nearest to what
 // is due (RFC 9000, appendix A.3).
-func (k *keys) whole(end uint64, size int) uint64 {
+func whole(due, end uint64, size int) uint64 {
 	window := uint64(1) << (8 * size)
-	n := k.next&^(window-1) | end
+	n := due&^(window-1) | end
 	switch {
-	case n+window/2 <= k.next:
+	case n+window/2 <= due:
 		return n + window
-	case n > k.next+window/2 && n >= window:
+	case n > due+window/2 && n >= window:
 		return n - window
 	}
 	return n

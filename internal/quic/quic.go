@@ -22,7 +22,8 @@ import (
 
 // The bounds. What they cost is counted.
 const (
-	maxConns  = 65_536   // connections
+	maxConns  = 65_536   // connections, about 1 KB each
+	maxKeys   = 4_096    // of these that have their keys at hand, 2.7 KB; others make them again
 	maxHeld   = 16 << 20 // bytes of hellos that have not come whole, over all connections
 	maxPieces = 64       // of a side's hello, that wait for earlier ones
 	maxReach  = 64 << 10 // bytes that a piece may be ahead
@@ -47,6 +48,7 @@ type Config struct {
 type Tracker struct {
 	early bool
 	conns *simplelru.LRU[key, *conn]
+	keys  *simplelru.LRU[*conn, [2]*keys]
 	done  []record.Request
 	held  int    // bytes of hellos
 	buf   []byte // of the packet at hand, decrypted
@@ -61,13 +63,16 @@ type key struct {
 
 // New returns a tracker that has seen nothing.
 func New(cfg Config) *Tracker {
-	t := &Tracker{early: cfg.Early}
-	conns, err := simplelru.NewLRU[key, *conn](maxConns, nil)
+	return &Tracker{early: cfg.Early, conns: latest[key, *conn](maxConns), keys: latest[*conn, [2]*keys](maxKeys)}
+}
+
+// latest is a map that has so many entries at most.
+func latest[K comparable, V any](size int) *simplelru.LRU[K, V] {
+	l, err := simplelru.NewLRU[K, V](size, nil)
 	if err != nil {
 		panic(err) // the bound is above 0
 	}
-	t.conns = conns
-	return t
+	return l
 }
 
 // Packet takes a packet; what is not QUIC is ignored.
@@ -103,17 +108,18 @@ func (t *Tracker) begins(p *packet.Packet, before *conn) *conn {
 		return nil
 	}
 	client, server := newKeys(one.version, one.dst)
-	if _, ok := t.open(client, &one); !ok {
+	var next uint64
+	if _, ok := t.open(client, &next, &one); !ok {
 		if before == nil {
 			t.lost[undecipherable]++
 		}
 		return nil
 	}
-	client.next = 0
-	return &conn{
-		client: p.Src, server: p.Dst, space: p.Space, iface: p.Interface, id: bytes.Clone(one.dst),
-		keys: [2]*keys{client, server}, start: p.Time,
+	c := &conn{
+		client: p.Src, server: p.Dst, space: p.Space, iface: p.Interface, version: one.version, id: bytes.Clone(one.dst), start: p.Time,
 	}
+	t.keys.Add(c, [2]*keys{client, server})
+	return c
 }
 
 // replace puts a connection in the place of the one that its ends have had, or

@@ -33,7 +33,7 @@ func TestFirstRequestInTLS(t *testing.T) {
 	server.Exec("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
 		"-subj", "/CN=shop.example", "-keyout", key, "-out", cert)
 	w, got := watchRequests(t, client, "--budget", "100")
-	serve := exec.Command("python3", "-c", fmt.Sprintf(`
+	serve := exec.Command("/usr/bin/python3", "-c", fmt.Sprintf(`
 import http.server, ssl
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
