@@ -32,9 +32,9 @@ client's. What is only forwarded it does not see.
 
 Live, requests inside TLS are read where programs give them to OpenSSL, BoringSSL,
 GnuTLS or Go's crypto/tls, in containers too. A call of these costs them 1 to 2 us
-then; --no-tls leaves them alone. New programs are found within a second or two, or at
-their first handshake; of one that asks before, and whose library is none of those
-installed, the first connection shows as a handshake only.
+then; --no-tls leaves them alone. New programs are looked for each second, and at
+their first handshake; of one that asks before it is found, and whose library is none of
+those installed, the first connection shows as a handshake only.
 
 All other TLS cannot be read, in captures none. Such a connection is one row by itself,
 by what its handshake tells: the name that the client asked for (SNI), the version, what

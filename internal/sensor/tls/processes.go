@@ -46,7 +46,7 @@ type looks struct {
 
 // forget makes the sensor begin anew with files and processes.
 func (s *Sensor) forget() (err error) {
-	s.files, s.unread, s.alive = map[fileID][]link.Link{}, map[string]bool{}, map[uint32]bool{}
+	s.files, s.unread, s.alive = map[fileID][]link.Link{}, map[string]bool{}, map[uint32]uint8{}
 	if s.refused, err = lru.New[contentID, string](maxRefused); err != nil {
 		return err
 	}
@@ -81,34 +81,41 @@ func (s *Sensor) Attach() error {
 	}
 	for _, pid := range pids {
 		s.scan(pid)
-		s.alive[pid] = false
+		s.alive[pid] = settled
 	}
 	return nil
 }
 
+// settled is how many calls of Discover it takes until a process is not looked at
+// any more.
+const settled = 65
+
 // Discover begins to read the processes that there were not when it was called
-// before, so that those that listen before they are asked are read from their
-// first connection on. Each is looked at a second time at the next call: a
-// program may not have loaded its libraries yet. It takes a µs for each process
-// that there is, and what Look takes for each that is new, 50 ms in all: who comes
-// later has a turn at the next call.
+// first, so that those that listen before they are asked are read from their first
+// connection on. Each is looked at again after 1, 2, 4 and so on to 64 calls, as
+// programs take a moment, or long, until they have loaded their libraries. It takes a
+// µs for each process that there is, and what Look takes for each that is looked
+// at, 50 ms in all: who comes later has a turn at the next call.
 func (s *Sensor) Discover() error {
 	pids, err := processes()
 	if err != nil {
 		return err
 	}
 	end := time.Now().Add(maxLook)
-	alive := make(map[uint32]bool, len(pids))
+	alive := make(map[uint32]uint8, len(pids))
 	for _, pid := range pids {
-		again, known := s.alive[pid]
+		age, known := s.alive[pid]
+		due := age&(age-1) == 0
 		switch {
-		case known && !again:
-			alive[pid] = false
+		case age == settled:
+			alive[pid] = age
+		case !due:
+			alive[pid] = age + 1
 		case time.Now().Before(end):
 			s.scan(pid)
-			alive[pid] = !known
+			alive[pid] = age + 1
 		case known:
-			alive[pid] = true
+			alive[pid] = age
 		}
 	}
 	s.alive = alive
