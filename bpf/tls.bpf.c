@@ -603,9 +603,16 @@ static __always_inline bool begins_with_headers(const __u8 *b, __u32 n)
 	       (b[8] & 1);
 }
 
-/* What n bytes begin with, of which PEEK are in b. */
-static __always_inline enum beginning look(const __u8 *b, __u32 n)
+/*
+ * What n bytes begin with, whose first ones are in these words. It is a function for
+ * all the world, which the verifier looks at once: what it returns is then one
+ * number, and not as many ways as there are to find it.
+ */
+__noinline int look(__u64 first, __u64 second, __u32 n)
 {
+	const __u64 words[PEEK / 8] = { first, second };
+	const __u8 *b = (const __u8 *)words;
+
 	if (begins(b, n, TEXT('P', 'R', 'I', ' ', '*', ' ', 'H', 'T'), 8) && n >= 8)
 		return PREFACE;
 	/* A server's settings come before it has read anything. */
@@ -620,7 +627,7 @@ static __always_inline enum beginning look(const __u8 *b, __u32 n)
 /* How many of the next n bytes of a direction are to be copied. */
 static __always_inline __u32 wanted(struct tls *t, bool out, __u64 buffer, __u32 n)
 {
-	__u8 b[PEEK] __attribute__((aligned(8))) = {};
+	__u64 b[PEEK / 8] = {};
 	enum beginning begin;
 	__u32 *left = out ? &t->left[1] : &t->left[0];
 	__u32 take;
@@ -635,7 +642,7 @@ static __always_inline __u32 wanted(struct tls *t, bool out, __u64 buffer, __u32
 		count_error(SITE_PLAIN, 1);
 		return 0;
 	}
-	begin = look(b, n);
+	begin = look(b[0], b[1], n);
 	if (t->kind == UNKNOWN) {
 		if (begin == PREFACE || (begin == HEADERS && !t->fresh))
 			t->kind = HTTP2;

@@ -8,7 +8,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/netfate/netfate/internal/agent"
+	"github.com/netfate/netfate/internal/capture"
 	"github.com/netfate/netfate/internal/http"
+	"github.com/netfate/netfate/internal/quic"
 	"github.com/netfate/netfate/internal/view/table"
 )
 
@@ -30,15 +32,20 @@ client's. What is only forwarded it does not see.
 
 Live, requests inside TLS are read where programs give them to OpenSSL, BoringSSL,
 GnuTLS or Go's crypto/tls, in containers too. A call of these costs them 1 to 2 us
-then; --no-tls leaves them alone. All other TLS cannot be read, in captures none.
-Such a connection is one row by itself, by what its handshake tells: the name that
-the client asked for (SNI), the version, what is spoken inside (ALPN; from TLS 1.3 on
-only what the client offers), why it failed. In captures the row comes when the
-connection ends, otherwise when the handshake is over, and then without bytes. It is
-found on any port, in the tunnels of proxies (CONNECT), and in packets also where mail,
-databases and others change to TLS with words of their own. Its latency is from the
-client's hello to the server's, its bytes are all that each side said. With ECH there
-may be another name, encrypted; some browsers always look so.
+then; --no-tls leaves them alone. New programs are looked for each second, and at
+their first handshake; of one that asks before it is found, and whose library is none of
+those installed, the first connection shows as a handshake only.
+
+All other TLS cannot be read, in captures none. Such a connection is one row by itself,
+by what its handshake tells: the name that the client asked for (SNI), the version, what
+is spoken inside (ALPN; from TLS 1.3 on only what the client offers), why it failed. In
+captures the row comes when the connection ends, otherwise when the handshake is over, and
+then without bytes. It is found on any port, in the tunnels of proxies (CONNECT), and in
+captures and with -i also where mail, databases and others change to TLS with words of
+their own. Its latency is from the client's hello to the server's, its bytes are all that
+each side said. With ECH there may be another name, encrypted; some browsers always look so.
+QUIC is told likewise (protocol quic), in captures and with -i, not by sockets. Its end cannot
+be seen: a connection that is silent for a minute is over.
 
 By path, numbers, dates, UUIDs, hashes and the like become {id}. Errors are
 requests without a whole response, and responses of status 500 and above. Latency
@@ -121,12 +128,13 @@ rows, by addresses and ports.`,
 				return usageError{err}
 			}
 			outputs := []agent.Output{{Name: "the table", Sink: view}}
-			decoder := http.New(http.Config{Secrets: secrets, Early: w.read == ""})
+			early := w.read == ""
+			decoders := []capture.Decoder{http.New(http.Config{Secrets: secrets, Early: early}), quic.New(quic.Config{Early: early})}
 			if w.onWire() {
-				return w.listen(cmd.Context(), "HTTP", outputs, decoder)
+				return w.listen(cmd.Context(), "HTTP", outputs, decoders...)
 			}
 			if w.read != "" {
-				return w.captureOrRecording(cmd.Context(), outputs, decoder)
+				return w.captureOrRecording(cmd.Context(), outputs, decoders...)
 			}
 			return w.run(cmd.Context(), "HTTP", outputs)
 		},

@@ -25,6 +25,7 @@ type plaintext struct {
 	whole   aging[uint64, bool] // connections that were seen from their beginning
 	holders holders
 	waiting []record.Request // handshakes that may turn out to be of what is read
+	looked  time.Time        // for new processes
 
 	packet packet.Packet
 	event  decode.PacketEvent
@@ -39,11 +40,20 @@ func newPlaintext(sensor *tlssensor.Sensor, cfg *Config) plaintext {
 	}
 }
 
+// discovery is how often new processes are looked for.
+const discovery = time.Second
+
 // read takes in what waits in the ring.
 func (q *plaintext) read(l *live) error {
 	now := time.Now()
 	q.whole.turn(now)
 	q.holders.turn(now)
+	if now.Sub(q.looked) >= discovery {
+		q.looked = now
+		if err := q.sensor.Discover(); err != nil {
+			return err
+		}
+	}
 	for {
 		payload, ok, err := q.sensor.Next(now, &q.event)
 		if err != nil || !ok {

@@ -67,6 +67,7 @@ func house() []place {
 		{dir: "internal/wire", level: gear},
 		{dir: "internal/dns", level: gear, pure: true},
 		{dir: "internal/http", level: gear, pure: true},
+		{dir: "internal/quic", level: gear, pure: true},
 		// How sensors attach and how they read counts: they are brothers, so
 		// what they share is below them.
 		{dir: "internal/hook", level: shared, ebpf: all},

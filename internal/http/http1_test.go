@@ -2,6 +2,7 @@ package http
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -246,6 +247,77 @@ func TestPipelinesAreBounded(t *testing.T) {
 	}
 	if len(b.Lost) != 1 || b.Lost[0].Count != 5 {
 		t.Errorf("lost: got %v, want 5 requests given up", b.Lost)
+	}
+}
+
+// Over all connections so many requests may wait: beyond, each one gives up the
+// oldest of its own connection, and none of any other.
+func TestWaitingRequestsAreBounded(t *testing.T) {
+	k := newTalk(0).ask(strings.Repeat("GET / HTTP/1.1\r\n\r\n", maxPipeline))
+	tr := New(Config{})
+	ask := func(packets []packet.Packet, port int) {
+		for _, p := range packets {
+			if p.Src.Port() == 8080 {
+				p.Dst = netip.AddrPortFrom(p.Dst.Addr(), uint16(port))
+			} else {
+				p.Src = netip.AddrPortFrom(p.Src.Addr(), uint16(port))
+			}
+			tr.Packet(&p)
+		}
+	}
+	const conns = maxPending / maxPipeline
+	for i := range conns {
+		ask(k.packets, 20000+i)
+	}
+	if tr.pending != maxPending || len(tr.done) != 0 || tr.lost[tooManyPending] != 0 {
+		t.Fatalf("got %d that wait, %d told, %d given up, want %d, none, none", tr.pending, len(tr.done), tr.lost[tooManyPending], maxPending)
+	}
+	ask(newTalk(0).ask("GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET /c HTTP/1.1\r\n\r\n").packets, 20000+conns)
+	var b record.Batch
+	tr.Roll(start.Add(time.Second), false, &b)
+	const want = "http/1.1 GET /a 0 up 0 down 0 unanswered\nhttp/1.1 GET /b 0 up 0 down 0 unanswered\n" +
+		"lost 2 http: requests given up, too many wait for responses\n"
+	if got := told(&b); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	tr.Roll(start.Add(time.Hour), true, &record.Batch{})
+	if tr.pending != 0 {
+		t.Errorf("%d wait in the end", tr.pending)
+	}
+}
+
+// So many requests are kept for a batch, the first ones; the next batch has room
+// again.
+func TestFinishedRequestsAreBounded(t *testing.T) {
+	k := newTalk(0)
+	tr := New(Config{})
+	exchange := func(path string) {
+		k.ask("GET " + path + " HTTP/1.1\r\n\r\n").answer("HTTP/1.1 204 No\r\n\r\n")
+		for i := range k.packets {
+			tr.Packet(&k.packets[i])
+		}
+		k.packets = k.packets[:0]
+	}
+	for range maxDone {
+		exchange("/first")
+	}
+	for range 3 {
+		exchange("/late")
+	}
+	var b record.Batch
+	tr.Roll(start.Add(time.Second), false, &b)
+	last := b.Requests[len(b.Requests)-1]
+	if len(b.Requests) != maxDone || last.Path != "/first" {
+		t.Errorf("got %d requests, the last one for %s, want %d for /first", len(b.Requests), last.Path, maxDone)
+	}
+	if len(b.Lost) != 1 || b.Lost[0].Count != 3 || b.Lost[0].Reason != "requests, too many in one interval" {
+		t.Errorf("lost: got %v, want 3 requests", b.Lost)
+	}
+	exchange("/next")
+	b = record.Batch{}
+	tr.Roll(start.Add(2*time.Second), false, &b)
+	if got, want := told(&b), "http/1.1 GET /next 204 up 0 down 0\n"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 

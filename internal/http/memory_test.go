@@ -38,7 +38,9 @@ func TestMemoryOfOpenConnections(t *testing.T) {
 	if tr.pending != conns {
 		t.Fatalf("got %d requests that wait, want %d", tr.pending, conns)
 	}
-	if got := heap() - before; got > conns*perConn {
+	got := heap() - before
+	t.Logf("%d bytes for each of %d connections", got/conns, conns)
+	if got > conns*perConn {
 		t.Errorf("got %d bytes for each of %d connections, want at most %d", got/conns, conns, perConn)
 	}
 	runtime.KeepAlive(tr)

@@ -14,12 +14,15 @@ const (
 // TLS is the Request.Protocol of a TLS connection whose requests cannot be read.
 const TLS = "tls"
 
+// QUIC is that of a QUIC connection.
+const QUIC = "quic"
+
 // Request is one HTTP request and its response, as far as it came; or, where
-// they are encrypted, a TLS connection as its handshake tells it.
+// they are encrypted, a connection of TLS or QUIC as its handshake tells it.
 type Request struct {
 	Endpoints
-	Protocol      string    `rec:"protocol" doc:"http/1.0, http/1.1, h2, grpc or websocket (an upgrade); tls is a TLS connection whose requests cannot be read." otel:"network.protocol.name"`
-	TLS           bool      `rec:"tls" doc:"True if it is encrypted: read before that, after decryption, or, if protocol is tls, not at all."`
+	Protocol      string    `rec:"protocol" doc:"http/1.0, http/1.1, h2, grpc or websocket (an upgrade); tls and quic are connections whose requests cannot be read." otel:"network.protocol.name"`
+	TLS           bool      `rec:"tls" doc:"True if it is encrypted: read before that, after decryption, or, if protocol is tls or quic, not at all."`
 	TLSVersion    string    `rec:"tls_version" doc:"Version of TLS that the server chose: 1.3, 1.2 … SSLv3; null if it chose none." otel:"tls.protocol.version"`
 	TLSCipher     string    `rec:"tls_cipher" doc:"Cipher suite that it chose, as IANA names it, or its number." otel:"tls.cipher"`
 	TLSResumed    bool      `rec:"tls_resumed" doc:"True if an earlier session went on, with a short handshake." otel:"tls.resumed"`
@@ -35,9 +38,12 @@ type Request struct {
 	RequestBytes  uint64    `rec:"request_bytes" role:"measure" unit:"bytes" doc:"Body of the request as transferred, without its head and chunk lines; of TLS, all that the client said, encrypted, with the handshake." otel:"http.request.body.size"`
 	ResponseBytes uint64    `rec:"response_bytes" role:"measure" unit:"bytes" doc:"Body of the response as transferred, without its head and chunk lines; of TLS, all that the server said." otel:"http.response.body.size"`
 	LatencyMicros uint64    `rec:"latency_us" unit:"us" doc:"From the first byte of the request to the first byte of the response; of TLS, of the client's hello to that of the server's which chose, or of the server's refusal."`
-	Error         string    `rec:"error" doc:"Why the exchange is not whole: unanswered, reset, cut (bytes are missing), malformed, unasked (no request was seen); null if it is. Of TLS, why the handshake failed: besides these, an alert and who sent it (unknown_ca by client), encrypted_alert (TLS 1.3), not_tls, unfinished (closed without a word)."`
+	Error         string    `rec:"error" doc:"Why the exchange is not whole: unanswered, reset, cut (bytes are missing), malformed, unasked (no request was seen); null if it is. Of TLS, why the handshake failed: besides these, an alert and who sent it (unknown_ca by client), encrypted_alert (TLS 1.3), not_tls, unfinished (closed without a word; of QUIC, or silent)."`
 	OneIn         uint32    `rec:"one_in" doc:"This row stands for so many requests, where not all could be kept; null if for itself."`
 }
+
+// Sealed reports whether it is a connection whose requests cannot be read.
+func (r *Request) Sealed() bool { return r.Protocol == TLS || r.Protocol == QUIC }
 
 // RequestSum adds up the requests, and TLS connections, for one path, of one host,
 // method, status, process or peer over one interval.
@@ -45,7 +51,7 @@ type RequestSum struct {
 	Time          time.Time  `rec:"time" role:"time" doc:"End of the interval."`
 	Start         time.Time  `rec:"start" doc:"Its beginning."`
 	Host          string     `rec:"host" doc:"Name of the host that saw it." otel:"host.name"`
-	Protocol      string     `rec:"protocol" doc:"tls for TLS connections that cannot be read, if sums are by path or status; null for requests." otel:"network.protocol.name"`
+	Protocol      string     `rec:"protocol" doc:"tls or quic for connections that cannot be read, if sums are by path or status; null for requests." otel:"network.protocol.name"`
 	Method        string     `rec:"method" doc:"Request method, if sums are by path or method." otel:"http.request.method"`
 	HostName      string     `rec:"host_name" doc:"Host that was asked for, if sums are by path or host." otel:"server.address"`
 	Path          string     `rec:"path" doc:"Path with {id} for what names one thing of many, if sums are by path." otel:"url.template"`

@@ -182,9 +182,44 @@ func (h *Handshake) Data(from Side, b []byte) {
 			h.look()
 		}
 	}
+	h.forget()
+}
+
+// forget lets go of what need not be read any further.
+func (h *Handshake) forget() {
 	if h.Done() {
 		h.half[Client].message, h.half[Server].message = nil, nil
 	}
+}
+
+// Message reads the next bytes of a side's messages where no records are around
+// them, as in QUIC. How such a handshake ends, what is around it shows: [Handshake.Finish]
+// and [Handshake.Refuse] say it.
+func (h *Handshake) Message(from Side, b []byte) {
+	if h.Done() || h.half[from].heard {
+		return
+	}
+	h.join(from, b)
+	if h.Answered {
+		h.Resumed = h.Server.resumes(&h.Client)
+	}
+	h.forget()
+}
+
+// Finish says that it came to its end.
+func (h *Handshake) Finish() {
+	h.Over = h.Over || !h.Done()
+	h.forget()
+}
+
+// Refuse says that it failed: by an alert's number, or for another reason if that
+// is not empty.
+func (h *Handshake) Refuse(by Side, alert uint8, reason string) {
+	if reason == "" {
+		reason = alertName(alert)
+	}
+	h.fail(by, reason)
+	h.forget()
 }
 
 // Gap skips missing bytes of a side. Within a record that need not be read they

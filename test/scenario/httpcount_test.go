@@ -111,6 +111,33 @@ func TestCountsOfNginx(t *testing.T) {
 	t.Logf("%d requests", len(lines))
 }
 
+// TestCountsNotOfH2 asks by HTTP/2, which does not count, not even as what its
+// preface looks like, and by HTTP/1, which does.
+func TestCountsNotOfH2(t *testing.T) {
+	need.Root(t)
+	client, server := pair(netlab.New(t))
+	nginx := startSite(t, server)
+	w, got := watchCounts(t, "")
+	curl := func(path string, args ...string) {
+		client.Exec(append([]string{
+			"curl", "--noproxy", "*", "--silent", "--show-error", "--output", os.DevNull, "--header", "Host: h2.example", "http://" + serverAddr + path,
+		}, args...)...)
+	}
+	curl(":81/two", "--http2-prior-knowledge")
+	curl("/one")
+	nginx.Lines(t, 2)
+	w.stop()
+	rows := got.all(t)
+	for k := range rows { // of other tests
+		if k.Host != "h2.example" && k.Method != "PRI" && k != (counted{}) {
+			delete(rows, k)
+		}
+	}
+	if diff := cmp.Diff(map[counted]uint64{{"GET", "h2.example", "/one"}: 1}, rows); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
+
 // TestCountsOfAllKinds has 16 clients at once ask for all that there is, one by one
 // and pipelined, with bodies of known length and in chunks, over IPv4 and IPv6: sums
 // are what the server noted, by method to the last one.

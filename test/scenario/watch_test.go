@@ -87,10 +87,12 @@ func startWatch(t *testing.T, each func(row []byte) error, args ...string) *watc
 		}
 		w.done <- failed
 	}()
-	attached := netlab.Poll(30*time.Second, func() bool {
-		return strings.Contains(w.stderr.String(), "netfate: watching") || w.cmd.Process.Signal(syscall.Signal(0)) != nil
-	})
-	if !attached || !strings.Contains(w.stderr.String(), "netfate: watching") {
+	watches := func() bool {
+		said := w.stderr.String()
+		return strings.Contains(said, "netfate: watching") || strings.Contains(said, "netfate: reading")
+	}
+	netlab.Poll(30*time.Second, func() bool { return watches() || w.cmd.Process.Signal(syscall.Signal(0)) != nil })
+	if !watches() {
 		t.Fatalf("netfate %v does not watch; it says:\n%s", args, w.stderr)
 	}
 	return w

@@ -381,6 +381,50 @@ func TestTLSLook(t *testing.T) {
 	}
 }
 
+// TestTLSDiscover finds what was started later before it says anything: a program
+// by itself, and a library that a program loads after it was looked at.
+func TestTLSDiscover(t *testing.T) {
+	need.Root(t)
+	need.Time(t)
+	lab, a, b := cable(t)
+	l := listen(t, tls.Config{}, lab)
+	f := newTLSFiles(t)
+	server := goPeer(t, b, ownProgram(t, true), "serve", "10.0.0.2:4433", f.cert, f.key)
+	awaitPort(t, b, 4433)
+	for range 10 { // of all that is new on this host
+		check(t, l.s.Discover())
+	}
+	self, err := os.Executable()
+	check(t, err)
+	goPeer(t, a, self, "get", "https://10.0.0.2:4433", "1").wait(t)
+	l.until("the server", func() bool { return l.overs(server.pid()) == 1 })
+	if got := l.of(server.pid())[0]; !got.begun[0] || !got.begun[1] || !strings.HasPrefix(string(got.said[0]), "GET /0 HTTP/1.1\r\n") {
+		t.Errorf("got %s, want it read from its beginning", l)
+	}
+	library := ownLibrary(t)
+	loader := startPeer(t, a, "", nil, "/usr/bin/python3", "-c", fmt.Sprintf(`
+import ctypes, os, time
+while not os.path.exists(%[1]q): time.sleep(0.01)
+ctypes.CDLL(%[2]q)
+open(%[1]q, "w").write("loaded")
+time.sleep(100)
+`, library+".now", library))
+	for range 10 {
+		check(t, l.s.Discover())
+	}
+	before := len(files(t))
+	check(t, os.WriteFile(library+".now", nil, 0o600))
+	netlab.WaitFor(t, "the library to be loaded", func() bool {
+		said, err := os.ReadFile(library + ".now")
+		return err == nil && string(said) == "loaded"
+	})
+	netlab.WaitFor(t, fmt.Sprintf("the library of process %d to be watched", loader.pid()), func() bool {
+		check(t, l.s.Discover())
+		return len(files(t)) > before
+	})
+	l.wantNoLosses()
+}
+
 // TestTLSContainers has a program in two containers that share its layer, where
 // it is one file by two names, on two devices: it is watched once.
 func TestTLSContainers(t *testing.T) {

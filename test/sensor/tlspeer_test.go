@@ -176,6 +176,21 @@ func ownProgram(t testing.TB, stripped bool) string {
 	return path
 }
 
+// ownLibrary is a copy of the OpenSSL that is installed, which nothing watches yet.
+func ownLibrary(t testing.TB) string {
+	t.Helper()
+	names, err := filepath.Glob("/usr/lib/*-linux-gnu/libssl.so.*")
+	check(t, err)
+	if len(names) == 0 {
+		t.Fatal("there is no libssl")
+	}
+	b, err := os.ReadFile(names[0])
+	check(t, err)
+	path := filepath.Join(t.TempDir(), filepath.Base(names[0]))
+	check(t, os.WriteFile(path, b, 0o700))
+	return path
+}
+
 // nginxTLS answers with what it was asked.
 const nginxTLS = `
 worker_processes 1; master_process off; pid %[1]s/nginx.pid; error_log %[1]s/error.log; daemon off; user root;

@@ -25,6 +25,7 @@ import (
 	"github.com/netfate/netfate/internal/dns"
 	"github.com/netfate/netfate/internal/http"
 	"github.com/netfate/netfate/internal/packet"
+	"github.com/netfate/netfate/internal/quic"
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
@@ -42,8 +43,8 @@ const (
 
 var begin = time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
 
-// ears is a decoder that notes every packet of TCP and UDP, and what dns and http
-// make of them. Its clock goes on by a millisecond a packet, so that rows do not
+// ears is a decoder that notes every packet of TCP and UDP, and what dns, http and
+// quic make of them. Its clock goes on by a millisecond a packet, so that rows do not
 // depend on when a packet came.
 type ears struct {
 	decoders []capture.Decoder
@@ -54,7 +55,7 @@ type ears struct {
 }
 
 func newEars(last func()) *ears {
-	return &ears{decoders: []capture.Decoder{dns.New(dns.Config{}), http.New(http.Config{Secrets: true})}, lost: map[string]uint64{}, last: last}
+	return &ears{decoders: []capture.Decoder{dns.New(dns.Config{}), http.New(http.Config{Secrets: true}), quic.New(quic.Config{})}, lost: map[string]uint64{}, last: last}
 }
 
 func (e *ears) now() time.Time { return begin.Add(time.Duration(e.packets) * time.Millisecond) }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf/link"
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -26,6 +27,10 @@ const (
 	maxMappings  = 4096 // files of one process
 )
 
+// maxLook is how long one call of Discover looks at new processes: 5 % of a
+// second. The rest has its turn at the next one.
+const maxLook = 50 * time.Millisecond
+
 // processID is a program as long as it runs: a process has another one once it
 // has called execve.
 type processID struct {
@@ -41,7 +46,7 @@ type looks struct {
 
 // forget makes the sensor begin anew with files and processes.
 func (s *Sensor) forget() (err error) {
-	s.files, s.unread = map[fileID][]link.Link{}, map[string]bool{}
+	s.files, s.unread, s.alive = map[fileID][]link.Link{}, map[string]bool{}, map[uint32]uint8{}
 	if s.refused, err = lru.New[contentID, string](maxRefused); err != nil {
 		return err
 	}
@@ -59,7 +64,7 @@ func installed() []string {
 
 // Attach begins to read, in the libraries of this host, so that programs which
 // have them are read from their first byte on, and in what the processes that
-// there are have mapped. What else comes later is found by Look.
+// there are have mapped. What comes later is found by Discover and Look.
 func (s *Sensor) Attach() error {
 	for _, pattern := range installed() {
 		names, err := filepath.Glob(pattern)
@@ -70,18 +75,70 @@ func (s *Sensor) Attach() error {
 			s.scanFile(mapping{name: name, link: name})
 		}
 	}
-	entries, err := os.ReadDir("/proc")
+	pids, err := processes()
 	if err != nil {
-		return fmt.Errorf("list processes: %w", err)
+		return err
 	}
-	for _, e := range entries {
-		pid, err := strconv.ParseUint(e.Name(), 10, 32)
-		if err != nil {
-			continue
-		}
-		s.scan(uint32(pid))
+	for _, pid := range pids {
+		s.scan(pid)
+		s.alive[pid] = settled
 	}
 	return nil
+}
+
+// settled is how many calls of Discover it takes until a process is not looked at
+// any more.
+const settled = 65
+
+// Discover begins to read the processes that there were not when it was called
+// first, so that those that listen before they are asked are read from their first
+// connection on. Each is looked at again after 1, 2, 4 and so on to 64 calls, as
+// programs take a moment, or long, until they have loaded their libraries. It takes a
+// µs for each process that there is, and what Look takes for each that is looked
+// at, 50 ms in all: who comes later has a turn at the next call.
+func (s *Sensor) Discover() error {
+	pids, err := processes()
+	if err != nil {
+		return err
+	}
+	end := time.Now().Add(maxLook)
+	alive := make(map[uint32]uint8, len(pids))
+	for _, pid := range pids {
+		age, known := s.alive[pid]
+		due := age&(age-1) == 0
+		switch {
+		case age == settled:
+			alive[pid] = age
+		case !due:
+			alive[pid] = age + 1
+		case time.Now().Before(end):
+			s.scan(pid)
+			alive[pid] = age + 1
+		case known:
+			alive[pid] = age
+		}
+	}
+	s.alive = alive
+	return nil
+}
+
+// processes lists the processes that there are.
+func processes() (pids []uint32, err error) {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	defer proc.Close()
+	names, err := proc.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	for _, name := range names {
+		if pid, err := strconv.ParseUint(name, 10, 32); err == nil {
+			pids = append(pids, uint32(pid))
+		}
+	}
+	return pids, nil
 }
 
 // Look begins to read a process that uses TLS, if it is not read yet, and what

@@ -69,6 +69,7 @@ type Sensor struct {
 	files   map[fileID][]link.Link        // that are watched
 	refused *lru.Cache[contentID, string] // files that are not watched, and why
 	known   *lru.Cache[processID, *looks]
+	alive   map[uint32]uint8 // processes, and for how many calls of Discover they were there
 	unread  map[string]bool
 	excess  uint64 // files beyond MaxFiles since the last Losses
 }

@@ -2,6 +2,7 @@ package table
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -59,9 +60,10 @@ func tlsBatch() *record.Batch {
 		{HostName: "old.example.com", TLSVersion: "1.2", Error: "certificate_expired by client"},
 		{HostName: "front.example.net", TLSVersion: "1.3", ECH: true, ALPN: []string{"h2"}},
 		{Error: record.Unanswered},
+		{Protocol: record.QUIC, HostName: "shop.example.com", TLSVersion: "1.3", ALPN: []string{"h3"}},
 	} {
 		r := request(float64(i)/10, "", "", 0, time.Duration(20+i)*time.Millisecond, browser)
-		r.Protocol, r.TLS, r.HostName, r.TLSVersion, r.ALPN, r.ECH, r.Error = record.TLS, true, q.HostName, q.TLSVersion, q.ALPN, q.ECH, q.Error
+		r.Protocol, r.TLS, r.HostName, r.TLSVersion, r.ALPN, r.ECH, r.Error = cmp.Or(q.Protocol, record.TLS), true, q.HostName, q.TLSVersion, q.ALPN, q.ECH, q.Error
 		if r.RequestBytes, r.ResponseBytes = 2100, 48_000; q.Error == record.Unanswered {
 			r.ResponseBytes, r.LatencyMicros = 0, 0
 		}
@@ -154,7 +156,7 @@ func TestRequestSumsAddUp(t *testing.T) {
 		t.Errorf("got %d rows, want at most 10 and the other", len(m.rows))
 	}
 	sums := func(t *requestTally) string {
-		return fmt.Sprint(t.requests, t.errors, t.tls, t.up, t.down, t.latencies.at(0.5), t.latencies.at(0.95), t.latencies.at(0.99))
+		return fmt.Sprint(t.requests, t.errors, t.sealed, t.up, t.down, t.latencies.at(0.5), t.latencies.at(0.95), t.latencies.at(0.99))
 	}
 	if sums(&got) != sums(&want) || sums(&m.total) != sums(&want) {
 		t.Errorf("got %s, in all %s, want %s", sums(&got), sums(&m.total), sums(&want))

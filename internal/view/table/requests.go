@@ -53,8 +53,8 @@ func requestLine(q *record.Request, o *Options) string {
 	}
 	what := "(request not seen)"
 	switch {
-	case q.Protocol == record.TLS:
-		what = tlsName(q.HostName)
+	case q.Sealed():
+		what = sealedName(q.Protocol, q.HostName)
 	case q.Method != "":
 		what = q.Method + " " + q.HostName + q.Path
 	}
@@ -84,16 +84,18 @@ func requestLine(q *record.Request, o *Options) string {
 	return g.cut(q.Start.UTC().Format("15:04:05.000000")+" "+strings.Join(parts, g.dot), o.Width)
 }
 
-// tlsName is what a TLS connection is shown as where requests have method, host
-// and path.
-func tlsName(host string) string { return "TLS " + cmp.Or(host, "(no name)") }
+// sealedName is what a connection that cannot be read is shown as where requests
+// have method, host and path: TLS or QUIC, and its name.
+func sealedName(protocol, host string) string {
+	return strings.ToUpper(protocol) + " " + cmp.Or(host, "(no name)")
+}
 
 // spoken is the protocol of a request, of TLS with its version and what is
 // inside, as far as that is known: "tls 1.3 (h2 or http/1.1) with ECH"; "h2 in tls"
 // is one that was read.
 func spoken(q *record.Request) string {
 	s := cmp.Or(q.Protocol, "http")
-	if q.TLS && q.Protocol != record.TLS {
+	if q.TLS && !q.Sealed() {
 		s += " in tls"
 	}
 	if q.TLSVersion != "" {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/netfate/netfate/internal/http"
@@ -46,7 +47,7 @@ type RequestSums struct {
 
 // requestKey is the key of a row in any grouping; what does not apply is zero.
 type requestKey struct {
-	tls                bool // a TLS connection that cannot be read
+	sealed             string // protocol of a connection that cannot be read
 	method, host, path string
 	status             uint16
 	err                string
@@ -58,7 +59,7 @@ type requestKey struct {
 // requestTally is what a row adds up.
 type requestTally struct {
 	requests, errors uint64
-	tls              uint64 // of requests, how many are TLS connections that cannot be read
+	sealed           uint64 // of requests, how many are connections that cannot be read
 	up, down         uint64 // bytes of bodies, and of such connections
 	latencies        latencies
 }
@@ -159,7 +160,7 @@ func (m *RequestSums) keyOf(q *record.Request) requestKey {
 		return requestKey{host: q.HostName}
 	case byStatus:
 		if q.Status == 0 {
-			return requestKey{tls: q.Protocol == record.TLS, err: q.Error}
+			return requestKey{sealed: sealed(q), err: q.Error}
 		}
 		return requestKey{status: q.Status}
 	case byProcess:
@@ -170,7 +171,16 @@ func (m *RequestSums) keyOf(q *record.Request) requestKey {
 		}
 		return requestKey{peer: q.DstAddr}
 	}
-	return requestKey{tls: q.Protocol == record.TLS, method: q.Method, host: q.HostName, path: http.Template(q.Path)}
+	return requestKey{sealed: sealed(q), method: q.Method, host: q.HostName, path: http.Template(q.Path)}
+}
+
+// sealed is the protocol of a connection that cannot be read, and empty for a
+// request.
+func sealed(q *record.Request) string {
+	if q.Sealed() {
+		return q.Protocol
+	}
+	return ""
 }
 
 func (r *requestRow) tick(epoch uint64) {
@@ -186,8 +196,8 @@ func (t *requestTally) count(q *record.Request) uint64 {
 	if failed(q) {
 		t.errors += n
 	}
-	if q.Protocol == record.TLS {
-		t.tls += n
+	if q.Sealed() {
+		t.sealed += n
 	}
 	t.up += n * q.RequestBytes
 	t.down += n * q.ResponseBytes
@@ -205,7 +215,7 @@ func failed(q *record.Request) bool {
 func (t *requestTally) add(o *requestTally) {
 	t.requests += o.requests
 	t.errors += o.errors
-	t.tls += o.tls
+	t.sealed += o.sealed
 	t.up += o.up
 	t.down += o.down
 	t.latencies.merge(&o.latencies)
@@ -271,8 +281,8 @@ func (m *RequestSums) name(r *requestRow) string {
 		return cmp.Or(k.host, "(no host)")
 	case m.by == byStatus && k.status != 0:
 		return strconv.Itoa(int(k.status))
-	case m.by == byStatus && k.tls:
-		return "TLS " + cmp.Or(k.err, "(status encrypted)")
+	case m.by == byStatus && k.sealed != "":
+		return strings.ToUpper(k.sealed) + " " + cmp.Or(k.err, "(status encrypted)")
 	case m.by == byStatus:
 		return cmp.Or(k.err, "(no status)")
 	case m.by == byProcess:
@@ -281,8 +291,8 @@ func (m *RequestSums) name(r *requestRow) string {
 		return k.peer.String()
 	case m.by == byPeer:
 		return "(no address)"
-	case k.tls:
-		return tlsName(k.host)
+	case k.sealed != "":
+		return sealedName(k.sealed, k.host)
 	case m.by == byMethod:
 		return cmp.Or(k.method, "(in pieces)")
 	case k.method == "":
@@ -296,12 +306,8 @@ func (m *RequestSums) records() []record.RequestSum {
 	var out []record.RequestSum
 	for _, r := range m.all(true) {
 		k, s := &r.key, &r.sum
-		protocol := ""
-		if k.tls {
-			protocol = record.TLS
-		}
 		sum := record.RequestSum{
-			Time: m.end, Start: m.start, Host: m.host, Protocol: protocol, Method: k.method, HostName: k.host, Path: k.path, Status: k.status, Error: k.err,
+			Time: m.end, Start: m.start, Host: m.host, Protocol: k.sealed, Method: k.method, HostName: k.host, Path: k.path, Status: k.status, Error: k.err,
 			Peer: k.peer, PID: k.pid, Comm: k.comm, ContainerName: k.container,
 			Requests:  s.requests,
 			P50Micros: s.latencies.at(0.5), P95Micros: s.latencies.at(0.95), P99Micros: s.latencies.at(0.99), Other: r.isOther,

@@ -89,8 +89,8 @@ func (m *RequestSums) footer(o *Options, g *signs) []string {
 		parts[0] += ", " + plural(t.errors, "error")
 		parts = append(parts, fmt.Sprintf("%s up, %s down", size(t.up), size(t.down)))
 	}
-	if t.tls > 0 {
-		parts = append(parts, fmt.Sprintf("%d of them TLS, which cannot be read", t.tls))
+	if t.sealed > 0 {
+		parts = append(parts, fmt.Sprintf("%d of them TLS, which cannot be read", t.sealed))
 	}
 	if t.latencies.at(0.5) > 0 {
 		parts = append(parts, fmt.Sprintf("half answered within %s, 99 %% within %s", took(t.latencies.at(0.5)), took(t.latencies.at(0.99))))
