@@ -662,23 +662,23 @@ static __always_inline __u32 wanted(struct tls *t, bool out, __u64 buffer, __u32
 	return take;
 }
 
-/* Rows of the next n bytes of a direction. */
-static __noinline int tell(struct tls *t, bool out, __u64 at, __u32 n)
+/*
+ * Copies take bytes of the next n of a connection's direction, in as many rows as it
+ * takes. It is a function for all the world, which before 5.12 takes numbers only, so
+ * it looks the connection up again.
+ */
+__noinline int copy_rows(__u64 object, __u64 at, __u64 sizes, __u32 out)
 {
+	struct tls_key key = { .object = object, .pid = current_pid() };
+	struct tls *t = bpf_map_lookup_elem(&sessions, &key);
+	__u32 take = sizes >> 32, n = sizes, piece;
 	struct packet_event e = {};
-	__u32 take, piece;
 
-	take = wanted(t, out, at, n);
+	if (!t)
+		return 0;
 	describe(&e, t, out);
 	if (t->fresh && !e.seq)
 		e.tcp_flags = SYN;
-	if (out)
-		t->bytes[1] += n;
-	else
-		t->bytes[0] += n;
-	if (t->kind == UNKNOWN || t->kind == OTHER)
-		return 0;
-	t->told = 1;
 	for (int i = 0; i < CHUNKS; i++) {
 		piece = take < HUGE ? take : HUGE;
 		take -= piece;
@@ -691,6 +691,22 @@ static __noinline int tell(struct tls *t, bool out, __u64 at, __u32 n)
 		e.seq += piece;
 		e.tcp_flags = 0;
 	}
+	return 0;
+}
+
+/* Rows of the next n bytes of a direction. */
+static __noinline int tell(struct tls *t, __u64 object, bool out, __u64 at, __u32 n)
+{
+	__u32 take = wanted(t, out, at, n);
+
+	if (t->kind != UNKNOWN && t->kind != OTHER) {
+		t->told = 1;
+		copy_rows(object, at, (__u64)take << 32 | n, out);
+	}
+	if (out)
+		t->bytes[1] += n;
+	else
+		t->bytes[0] += n;
 	return 0;
 }
 
@@ -707,7 +723,7 @@ static __always_inline int call_brought(const struct call_key *key, struct call 
 		return 0;
 	t = tls_of(&id);
 	if (t)
-		tell(t, out, buffer, n);
+		tell(t, id.object, out, buffer, n);
 	return 0;
 }
 
