@@ -74,6 +74,7 @@ func house() []place {
 		{dir: "internal/loader", level: parts, ebpf: all},
 		{dir: "internal/enrich/*", level: parts},
 		{dir: "internal/evidence", level: gear},
+		{dir: "internal/ledger/counters", level: gear, ebpf: []string{"link", ""}},
 		{dir: "internal/inventory", level: gear, ebpf: all},
 		{dir: "internal/bpfmap", level: gear, ebpf: all},
 		{dir: "internal/ledger", level: parts},
