@@ -42,6 +42,8 @@ func house() []place {
 		{dir: "internal/verdict", level: facts, pure: true},
 		{dir: "internal/packet", level: facts, pure: true},
 		{dir: "internal/tls", level: facts, pure: true},
+		{dir: "internal/nft", level: facts, pure: true},
+		{dir: "internal/ethtool", level: facts},
 		{dir: "internal/kernel", level: facts, ebpf: all},
 		// A filter is instructions, put into a program that is not loaded yet.
 		{dir: "internal/filter", level: facts, ebpf: []string{"asm", "btf", ""}},
