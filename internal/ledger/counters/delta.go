@@ -6,7 +6,7 @@ import (
 	"github.com/netfate/netfate/internal/record"
 )
 
-// Delta is what was counted between two samples.
+// Delta is what was counted between two samples; [Difference] makes it.
 type Delta struct {
 	From, To time.Time // Start of the samples
 	Host     HostDelta
@@ -16,7 +16,7 @@ type Delta struct {
 	Came, Gone []Place
 	// Lost is of both samples.
 	Lost []record.Lost
-	// Skew is how far apart the intervals of any two parts can be: what is
+	// Skew is how far apart the ends of any two parts' intervals can be: what is
 	// counted within so much of an end may be missing or too much in one of them.
 	Skew time.Duration
 }
@@ -39,12 +39,13 @@ type NamespaceDelta struct {
 	// could not read is left out and a gap.
 	Namespace
 	Spans []Span
+	Skew  time.Duration // as in Delta, of the parts of this namespace
 	// Came are interfaces that only the later sample has, Gone those that only
 	// the earlier one has, with what they had counted by then: what they counted
 	// afterwards nobody knows.
 	Came, Gone []Interface
 	// SocketsGone are sockets with drops that were closed meanwhile, as they
-	// were in the earlier sample.
+	// were in the earlier sample. SocketSums have the differences of all others.
 	SocketsGone []Socket
 	Resets      []Reset
 }

@@ -9,7 +9,8 @@ import (
 // Place is a network namespace to read.
 type Place struct {
 	// Inode is the namespace's number, as record's netns field has it. If Path
-	// leads to another by now, the namespace is a gap. 0 takes any.
+	// leads to another by now, the namespace is a gap. 0 takes any; a sample has
+	// the number then.
 	Inode uint32
 	// Name is what users call it; only passed on.
 	Name string
@@ -24,8 +25,8 @@ type Place struct {
 type Sample struct {
 	// Start is when the reading began, with the monotonic clock's reading.
 	Start time.Time
-	// Took is how long it took, CPU what it cost in user and system time of
-	// this process.
+	// Took is how long it took, CPU what it cost the thread that read, in user
+	// and system time.
 	Took, CPU time.Duration
 
 	Host Host
@@ -123,8 +124,9 @@ type Namespace struct {
 	Conntrack *Conntrack
 	NFT       NFT
 
-	// Reads says when each part was read, Gaps what could not be. A part
-	// without a Gap whose field is empty has nothing to count.
+	// Reads says when each part was read, Gaps what could not be. A part of
+	// which all is missing is empty; a part without a Gap that is empty has
+	// nothing to count.
 	Reads []Read
 	Gaps  []Gap
 }
