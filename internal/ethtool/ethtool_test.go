@@ -104,3 +104,26 @@ func TestSocket(t *testing.T) {
 		t.Errorf("rings of lo: got error %v, want ErrNone", err)
 	}
 }
+
+// FuzzRead reads what drivers may answer.
+func FuzzRead(f *testing.F) {
+	f.Add([]byte{2}, []byte("rx_drops"), []byte{1, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, sets, strings, stats []byte) {
+		ask := func(_ string, b []byte) error {
+			switch binary.NativeEndian.Uint32(b) {
+			case cmdSets:
+				copy(b[16:], sets)
+			case cmdStrings:
+				copy(b[12:], strings)
+			case cmdStats:
+				copy(b[4:], stats)
+			}
+			return nil
+		}
+		var s Statistics
+		names, values, err := s.Read(ask, "eth0")
+		if err == nil && len(names) != len(values) {
+			t.Errorf("%d names of %d values", len(names), len(values))
+		}
+	})
+}

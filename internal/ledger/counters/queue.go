@@ -18,7 +18,8 @@ type Limit struct {
 	Unit  string // packets or bytes
 }
 
-// Qdisc is a queueing discipline of an interface.
+// Qdisc is a queueing discipline of an interface. One with others below it
+// counts what they drop as well: whoever adds up takes the roots, and clsact.
 type Qdisc struct {
 	Index          uint32 // of the interface
 	Handle, Parent uint32 // major<<16 | minor; Parent 0xffffffff is the root

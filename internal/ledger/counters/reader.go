@@ -26,6 +26,7 @@ const (
 	maxListeners  = 1024  // a namespace
 	maxRules      = 4096  // a namespace: rules that drop, policies, counters, each
 	maxActions    = 32    // a filter; the kernel's TCA_ACT_MAX_PRIO
+	maxNetlink    = 32    // namespaces of which netlink sockets are read, see errCostly
 	maxCPUs       = 8192
 )
 
@@ -83,7 +84,7 @@ func (r *Reader) run(ctx context.Context, s *Sample, places []Place) {
 			n.Gaps = []Gap{{Part: PartNamespace, Why: reason(err)}}
 			continue
 		}
-		visit := reading{Reader: r, source: l, start: s.Start, lost: lost, reads: make([]Read, 0, 18)}
+		visit := reading{Reader: r, source: l, start: s.Start, lost: lost, reads: make([]Read, 0, 18), costly: i >= maxNetlink}
 		visit.part(PartNamespace, func() error { return l.enter(&n.Place) })
 		if len(visit.gaps) == 0 {
 			visit.namespace(n)
@@ -112,6 +113,8 @@ type reading struct {
 	lost  losses
 	reads []Read
 	gaps  []Gap
+	// costly says to leave out what costs more with each namespace.
+	costly bool
 }
 
 // part reads one part and notes when, and why it is missing if it is.
@@ -167,7 +170,11 @@ func (r *reading) namespace(n *Namespace) {
 	var sockets socketList
 	r.part(PartUDP, func() error { return r.udp(n.Sockstat, all, &sockets) })
 	r.part(PartPacket, func() error { return r.packetSockets(&sockets) })
-	r.part(PartNetlink, func() error { return r.netlinkSockets(&sockets) })
+	if r.costly {
+		r.gap(PartNetlink, "", errCostly)
+	} else {
+		r.part(PartNetlink, func() error { return r.netlinkSockets(&sockets) })
+	}
 	r.part(PartListeners, func() error { return r.listeners(n, all) })
 	n.Sockets, n.SocketSums = sockets.finish()
 	for _, s := range n.SocketSums {
@@ -231,6 +238,11 @@ func (r *reading) programsOf(n *Namespace) {
 		r.name(&n.Interfaces[i].XDP.Program)
 	}
 }
+
+// errCostly is why a namespace's netlink sockets are not read: for each the
+// kernel walks those of all namespaces, so that 200 namespaces would cost 40
+// times what five do. What such a socket drops is no packet.
+var errCostly = fmt.Errorf("it is read in the first %d namespaces only, since its cost grows with the square of their number", maxNetlink)
 
 // losses counts what bounds left out, by what it is.
 type losses map[string]uint64

@@ -53,6 +53,7 @@ type live struct {
 	in      []byte
 	text    []byte
 	seq     uint32
+	conns   *bool // whether connections are tracked, once that is known
 }
 
 const (
@@ -144,9 +145,14 @@ func (l *live) file(name string) ([]byte, error) {
 	}
 }
 
-// tracked implements source.
+// tracked implements source. The module has this setting in every namespace, and
+// looking for it takes as long as reading a file of counters.
 func (l *live) tracked() bool {
-	return unix.Access("/proc/sys/net/netfilter/nf_conntrack_count", unix.F_OK) == nil
+	if l.conns == nil {
+		is := unix.Access("/proc/sys/net/netfilter/nf_conntrack_count", unix.F_OK) == nil
+		l.conns = &is
+	}
+	return *l.conns
 }
 
 // socket returns the namespace's socket of a netlink protocol.
