@@ -97,6 +97,7 @@ func house() []place {
 		{dir: "tools/*", level: programs, ebpf: []string{"btf"}},
 		{dir: "test/parse", level: programs, testing: true},
 		{dir: "test/sensor", level: programs, ebpf: all, testing: true},
+		{dir: "test/ledger", level: programs, ebpf: all, testing: true},
 		{dir: "test/wire", level: programs, testing: true},
 		{dir: "test/need", level: programs, testing: true},
 		{dir: "test/handshake", level: programs, testing: true},

@@ -32,7 +32,7 @@ type test struct {
 // of them, or about bytes of files, and not about a kernel.
 func elsewhere(name string) bool {
 	switch name {
-	case "internal/arch", "test/parse", "test/vm", "internal/capture", "internal/http", "internal/recording", "internal/stream", "internal/tls", "internal/tlslib":
+	case "internal/arch", "test/parse", "test/vm", "internal/capture", "internal/http", "internal/nft", "internal/recording", "internal/stream", "internal/tls", "internal/tlslib":
 		return true
 	}
 	return strings.HasPrefix(name, "tools/") || strings.HasPrefix(name, "test/vm/")
