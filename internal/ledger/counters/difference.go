@@ -262,6 +262,11 @@ func linkDifference(d *differ, a, b *Namespace, n *NamespaceDelta) {
 		for j, to := range link.Stats.counters() {
 			*to = d.wide(link.Name, linkStatsNames[j], *was[j], *to)
 		}
+		if len(link.Driver.Names) > 0 && len(old.Driver.Names) == 0 {
+			link.Driver = Counters{}
+			n.Gaps = append(n.Gaps, Gap{Part: PartEthtool, Subject: link.Name, Why: "the earlier sample has none of its driver: it had no XDP program then, or they could not be read"})
+			continue
+		}
 		drivers := differ{part: PartEthtool}
 		link.Driver = drivers.counters(link.Name, old.Driver, link.Driver)
 		d.resets = append(d.resets, drivers.resets...)

@@ -76,6 +76,16 @@ func TestInterfaces(t *testing.T) {
 	}
 }
 
+// TestDriverSinceThen has a driver's statistics in the later sample only: what
+// they counted before it is unknown.
+func TestDriverSinceThen(t *testing.T) {
+	driver := Counters{Names: []string{"rx_queue_0_drops"}, Values: []uint64{9}}
+	n := differenceOf(t, Namespace{Interfaces: []Interface{{Index: 1, Name: "v"}}}, Namespace{Interfaces: []Interface{{Index: 1, Name: "v", Driver: driver}}})
+	if g, ok := n.Gap(PartEthtool); !ok || g.Subject != "v" || len(n.Interfaces[0].Driver.Names) > 0 {
+		t.Errorf("got %+v, gaps %+v; want no statistics and a gap", n.Interfaces[0].Driver, n.Gaps)
+	}
+}
+
 func TestSamplesStay(t *testing.T) {
 	a := Namespace{Interfaces: []Interface{{Index: 1, Stats: LinkStats{RxPackets: 4}, Driver: Counters{Names: []string{"x"}, Values: []uint64{1}}}}}
 	b := Namespace{

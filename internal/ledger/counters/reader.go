@@ -110,6 +110,7 @@ type reading struct {
 	*Reader
 	source
 	start time.Time
+	now   Part // being read
 	lost  losses
 	reads []Read
 	gaps  []Gap
@@ -120,6 +121,7 @@ type reading struct {
 // part reads one part and notes when, and why it is missing if it is.
 func (r *reading) part(p Part, read func() error) {
 	begin := time.Since(r.start)
+	r.now = p
 	err := read()
 	r.reads = append(r.reads, Read{Part: p, Start: begin, End: time.Since(r.start)})
 	if err != nil {
@@ -198,16 +200,18 @@ func (r *reading) counters(name string, c *Counters, parse func([]byte) (Counter
 }
 
 // list asks for a list that may change while it is read: then it is read again.
+// Where something always changes, what was read last is kept.
 func (r *reading) list(q request, begin func(), each func(body []byte)) error {
 	q.dump = true
 	var err error
 	for range 3 {
 		begin()
 		if err = r.ask(q, each); !errors.Is(err, errInterrupted) {
-			break
+			return err
 		}
 	}
-	return err
+	r.gap(r.now, "what came or went", err)
+	return nil
 }
 
 // maxPrograms bounds the names that are kept.

@@ -11,7 +11,8 @@ type Socket struct {
 	Inode         uint32 // as /proc/PID/fd/* has it; 0 if it is closing
 	Cookie        uint64 // unique since boot; of netlink sockets unknown, 0
 	// Drops are buffers that it could not take, or that its filter refused
-	// (sk_drops), since it was made. 32 bits wide, wraps.
+	// (sk_drops), since it was made. 32 bits wide, wraps. What found the ring of
+	// a packet socket full is told to its owner only (PACKET_STATISTICS).
 	Drops uint32
 	// Queued are bytes that wait, with their overhead, Buffer the most that may
 	// (SO_RCVBUF, as the kernel doubles it). Gauges.
