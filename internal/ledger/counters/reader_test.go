@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -230,6 +231,26 @@ func TestSampleOfOwnNamespace(t *testing.T) {
 	}
 	if _, ok := n.Counter("IpInReceives"); !ok || len(s.Host.Softnet) == 0 || s.CPU <= 0 || s.Took <= 0 {
 		t.Errorf("got no counter, no softnet_stat or no cost: %+v", s.Host)
+	}
+}
+
+// TestNoDescriptorStays counts this process's descriptors.
+func TestNoDescriptorStays(t *testing.T) {
+	count := func() int {
+		files, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(files)
+	}
+	r := New()
+	r.Sample(t.Context(), []Place{{}}) // the runtime opens some of its own
+	before := count()
+	for range 3 {
+		r.Sample(t.Context(), []Place{{}, {Path: "/nowhere"}, {Inode: 1}})
+	}
+	if after := count(); after != before {
+		t.Errorf("got %d descriptors after three samples, %d before", after, before)
 	}
 }
 
