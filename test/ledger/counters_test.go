@@ -1,8 +1,11 @@
 package ledger
 
 import (
+	"fmt"
 	"net"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -357,17 +360,21 @@ func TestCameAndGone(t *testing.T) {
 }
 
 // TestNothingStays holds no namespace open between two samples: then its veth
-// would stay, too. The lab would hold it, so it is not of the lab.
+// would stay, too. The lab would hold it, so it is a process's.
 func TestNothingStays(t *testing.T) {
 	need.Root(t)
 	host := netlab.New(t).NetNS("host")
-	name := host.Name + "-short" // swept away like those of labs
-	host.Exec("ip", "netns", "add", name)
-	host.Exec("ip", "link", "add", "v", "type", "veth", "peer", "name", "v", "netns", name)
-	s := counters.New().Sample(t.Context(), []counters.Place{{Path: "/run/netns/" + name}})
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	host.Start(cmd)
+	host.Add(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "v", TxQLen: -1}, PeerName: "v", PeerNamespace: netlink.NsPid(cmd.Process.Pid)})
+	s := counters.New().Sample(t.Context(), []counters.Place{{Path: fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid)}})
 	if n := &s.Namespaces[0]; len(n.Interfaces) != 2 {
 		t.Fatalf("got %+v, want lo and v", n)
 	}
-	host.Exec("ip", "netns", "del", name)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed
 	netlab.WaitFor(t, "the veth to go with its namespace", func() bool { return len(host.Links()) == 1 })
 }
