@@ -42,6 +42,8 @@ func house() []place {
 		{dir: "internal/verdict", level: facts, pure: true},
 		{dir: "internal/packet", level: facts, pure: true},
 		{dir: "internal/tls", level: facts, pure: true},
+		{dir: "internal/nft", level: facts, pure: true},
+		{dir: "internal/ethtool", level: facts},
 		{dir: "internal/kernel", level: facts, ebpf: all},
 		// A filter is instructions, put into a program that is not loaded yet.
 		{dir: "internal/filter", level: facts, ebpf: []string{"asm", "btf", ""}},
@@ -77,6 +79,8 @@ func house() []place {
 		{dir: "internal/loader", level: parts, ebpf: all},
 		{dir: "internal/enrich/*", level: parts},
 		{dir: "internal/evidence", level: gear},
+		// asm is for its tests, which attach programs.
+		{dir: "internal/ledger/counters", level: gear, ebpf: []string{"asm", "link", ""}},
 		{dir: "internal/inventory", level: gear, ebpf: all},
 		{dir: "internal/bpfmap", level: gear, ebpf: all},
 		{dir: "internal/ledger", level: parts},
@@ -96,6 +100,7 @@ func house() []place {
 		{dir: "tools/*", level: programs, ebpf: []string{"btf"}},
 		{dir: "test/parse", level: programs, testing: true},
 		{dir: "test/sensor", level: programs, ebpf: all, testing: true},
+		{dir: "test/ledger", level: programs, ebpf: all, testing: true},
 		{dir: "test/wire", level: programs, testing: true},
 		{dir: "test/need", level: programs, testing: true},
 		{dir: "test/handshake", level: programs, testing: true},
