@@ -64,9 +64,7 @@ func (c *told) count(n *netlab.NetNS, event string) int {
 // of two losses that begin, one when each is over, and the same from a recording.
 func TestWatch(t *testing.T) {
 	need.Root(t)
-	if testing.Short() {
-		t.Skip("it waits for half a minute of quiet, which is the same on each kernel")
-	}
+	need.Time(t)
 	lab := netlab.New(t)
 	client, server := pair(lab)
 	sink := server.ListenUDP("10.0.0.2:9000")
