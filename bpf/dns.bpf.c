@@ -59,34 +59,19 @@ static __always_inline bool read_l4(struct __sk_buff *skb, struct packet_event *
 	return true;
 }
 
-/*
- * Whether a packet is surely none of DNS, by a look at what its buffer begins with,
- * which costs no helper: most packets are others.
- */
+/* Whether a packet is surely none of DNS: most packets are others. */
 static __always_inline bool is_other(struct __sk_buff *skb, __u8 dir)
 {
-	const void *at = (const void *)(long)skb->data;
-	const void *end = (const void *)(long)skb->data_end;
-	const struct ipv4_header *four = at;
-	const struct ipv6_header *six = at;
-	const __u16 *ports;
-	__u8 proto;
+	const __u16 *ports = (const void *)(long)skb->data;
+	__u8 proto = 0;
+	__u32 l4 = peek_ip(skb, &proto);
 
-	if (skb->protocol == be16(ETH_P_IP)) {
-		if (at + IPV4_LEN > end)
-			return false;
-		proto = four->protocol;
-		if (proto != IPPROTO_UDP && proto != IPPROTO_TCP)
-			return true;
-		ports = at + (four->version_ihl & 15) * 4;
-	} else {
-		if (skb->protocol != be16(ETH_P_IPV6) || at + sizeof(*six) > end)
-			return false;
-		if (six->next != IPPROTO_UDP && six->next != IPPROTO_TCP)
-			return false; /* they may stand behind an extension */
-		ports = at + sizeof(*six);
-	}
-	if ((const void *)(ports + 2) > end)
+	if (!l4)
+		return false;
+	if (proto != IPPROTO_UDP && proto != IPPROTO_TCP)
+		return true;
+	ports = (const void *)ports + l4;
+	if ((const void *)(ports + 2) > (const void *)(long)skb->data_end)
 		return false;
 	return !is_dns(be16(ports[0])) && !is_dns(be16(ports[1])) && !asks_dns(skb, dir);
 }
