@@ -59,45 +59,73 @@ static __always_inline bool read_l4(struct __sk_buff *skb, struct packet_event *
 	return true;
 }
 
-/*
- * Whether a packet is surely none of DNS, by a look at what its buffer begins with,
- * which costs no helper: most packets are others.
- */
+/* Whether a packet is surely none of DNS: most packets are others. */
 static __always_inline bool is_other(struct __sk_buff *skb, __u8 dir)
 {
-	const void *at = (const void *)(long)skb->data;
-	const void *end = (const void *)(long)skb->data_end;
-	const struct ipv4_header *four = at;
-	const struct ipv6_header *six = at;
-	const __u16 *ports;
-	__u8 proto;
+	const __u16 *ports = (const void *)(long)skb->data;
+	__u8 proto = 0;
+	__u32 l4 = peek_ip(skb, &proto);
 
-	if (skb->protocol == be16(ETH_P_IP)) {
-		if (at + IPV4_LEN > end)
-			return false;
-		proto = four->protocol;
-		if (proto != IPPROTO_UDP && proto != IPPROTO_TCP)
-			return true;
-		ports = at + (four->version_ihl & 15) * 4;
-	} else {
-		if (skb->protocol != be16(ETH_P_IPV6) || at + sizeof(*six) > end)
-			return false;
-		if (six->next != IPPROTO_UDP && six->next != IPPROTO_TCP)
-			return false; /* they may stand behind an extension */
-		ports = at + sizeof(*six);
-	}
-	if ((const void *)(ports + 2) > end)
+	if (!l4)
+		return false;
+	if (proto != IPPROTO_UDP && proto != IPPROTO_TCP)
+		return true;
+	ports = (const void *)ports + l4;
+	if ((const void *)(ports + 2) > (const void *)(long)skb->data_end)
 		return false;
 	return !is_dns(be16(ports[0])) && !is_dns(be16(ports[1])) && !asks_dns(skb, dir);
 }
 
+static __always_inline bool read_headers(struct __sk_buff *skb, struct packet_event *e,
+					 struct layout *at)
+{
+	return read_ip(skb, &e->tuple, at) && read_l4(skb, e, at);
+}
+
+/*
+ * A row of n bytes of a payload from off on, of which so many are missing behind it. Of
+ * a datagram each row has its place and the whole length, so that Go can put it
+ * together. It is a function for all the world, which the verifier looks at once and not
+ * at each row; before 5.12 that takes numbers only, so it reads the headers anew.
+ */
+__noinline int copy_part(struct __sk_buff *skb, __u64 part, __u32 missing, __u32 dir)
+{
+	struct packet_event e = { .dir = dir };
+	__u32 off = part >> 32, n = part;
+	struct layout at = {};
+
+	if (!read_headers(skb, &e, &at))
+		return 0;
+	if (e.tuple.proto == IPPROTO_UDP)
+		e.ack = at.length;
+	e.seq += off;
+	e.missing = missing;
+	sign(skb, &e);
+	copy_row(skb, &e, at.payload + off, n);
+	return 0;
+}
+
+/*
+ * Copies a packet, if it is of DNS, in as many rows as it takes: one after the other,
+ * since nothing else runs on this CPU meanwhile that writes them.
+ */
 static __always_inline void look_into(struct __sk_buff *skb, __u8 dir)
 {
 	struct packet_event e = { .dir = dir };
 	struct layout at = {};
+	__u32 left, off = 0, n;
 
-	if (read_ip(skb, &e.tuple, &at) && read_l4(skb, &e, &at))
-		copy_packet(skb, &e, &at);
+	if (!read_headers(skb, &e, &at))
+		return;
+	left = at.length;
+	for (int i = 0; i < CHUNKS; i++) {
+		n = left < LARGE ? left : LARGE;
+		left -= n;
+		copy_part(skb, (__u64)off << 32 | n, i == CHUNKS - 1 ? left : 0, dir);
+		if (!left)
+			return;
+		off += n;
+	}
 }
 
 static __always_inline int observe(struct __sk_buff *skb, __u8 dir)

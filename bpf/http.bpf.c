@@ -214,6 +214,13 @@ __noinline int look_at(struct __sk_buff *skb, __u32 payload, __u32 length, __u32
 	return likeness(begin, length + part);
 }
 
+/* Whether one of eight bytes is a newline: which one became 0, and so borrows. */
+static __always_inline bool has_newline(__u64 word)
+{
+	word ^= 0x0a0a0a0a0a0a0a0aULL;
+	return (word - 0x0101010101010101ULL) & ~word & 0x8080808080808080ULL;
+}
+
 /*
  * Whether a payload that begins with a request without a body holds more than
  * that: a blank line, and then another word. Of long requests it is not told.
@@ -223,7 +230,7 @@ __noinline int is_many(struct __sk_buff *skb, __u32 payload, __u32 length)
 	__u32 n;
 
 	for (int part = 0; part < MANY_PARTS && length; part++) {
-		__u8 b[MANY_LEN + 4] = {};
+		__u8 b[MANY_LEN + 4] __attribute__((aligned(8))) = {};
 
 		n = length < MANY_LEN + 4 ? length : MANY_LEN + 4;
 		if (n > MANY_LEN) {
@@ -232,9 +239,13 @@ __noinline int is_many(struct __sk_buff *skb, __u32 payload, __u32 length)
 		} else if (bpf_skb_load_bytes(skb, payload, b, ((n - 1) & (MANY_LEN - 1)) + 1)) {
 			return 0;
 		}
-		for (int i = 0; i < MANY_LEN; i++)
-			if (b[i] == '\n' && b[i + 1] == '\r' && b[i + 2] == '\n')
-				return is_word(b[i + 3]);
+		for (int i = 0; i < MANY_LEN; i += 8) {
+			if (!has_newline(*(__u64 *)(b + i)))
+				continue;
+			for (int j = i; j < i + 8; j++)
+				if (b[j] == '\n' && b[j + 1] == '\r' && b[j + 2] == '\n')
+					return is_word(b[j + 3]);
+		}
 		payload += MANY_LEN;
 		length -= length < MANY_LEN ? length : MANY_LEN;
 	}
@@ -662,15 +673,29 @@ static __noinline int follow(struct __sk_buff *skb, struct bpf_sock *sk, struct 
 	return 0;
 }
 
+/* Whether a packet surely says nothing: it is none of TCP, or only acknowledges. */
+static __always_inline bool is_silent(struct __sk_buff *skb)
+{
+	const struct tcp_header *tcp = (const void *)(long)skb->data;
+	__u8 proto = 0;
+	__u32 l4 = peek_ip(skb, &proto);
+
+	if (!l4)
+		return false;
+	if (proto != IPPROTO_TCP)
+		return true;
+	tcp = (const void *)tcp + l4;
+	if ((const void *)(tcp + 1) > (const void *)(long)skb->data_end)
+		return false;
+	return !(tcp->flags & (FIN | RST)) && skb->len <= l4 + (tcp->doff >> 4) * 4;
+}
+
 static __always_inline int observe(struct __sk_buff *skb, __u8 dir)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct talk *t;
 
-	if (!sk)
-		return PASS;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk || sk->protocol != IPPROTO_TCP)
+	if (!sk || is_silent(skb))
 		return PASS;
 	if (skb->ifindex == LOOPBACK && sk->src_port < be16(sk->dst_port))
 		return PASS;

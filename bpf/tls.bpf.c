@@ -23,6 +23,7 @@
 #define WRAPPED 3	  /* connections of Go inside each other */
 #define IPPROTO_MPTCP 262
 #define MAX_FDS (1 << 20)
+#define THREADS 4096 /* 2 ^ n */
 
 #define SYN 2
 #define FIN 1
@@ -120,6 +121,18 @@ struct {
 	__type(key, struct call_key);
 	__type(value, struct call);
 } calls SEC(".maps");
+
+/*
+ * key: thread, by the low bits of its number; value: how many calls of C the threads
+ * are in that share it, and more where an end was missed; nobody deletes. The sockets
+ * of others, which are most, are passed by with a look at it.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, THREADS);
+	__type(key, __u32);
+	__type(value, __u32);
+} under_way SEC(".maps");
 
 /* key: connection; value: what is known of it; its end deletes it, and the oldest go first. */
 struct {
@@ -503,12 +516,29 @@ static __noinline int used_in(struct call_key *key, const struct sock *sk)
 	return 1;
 }
 
+/* How many calls the threads are in that share a thread's place. */
+static __always_inline __u32 *calls_of(__u64 who)
+{
+	__u32 place = who & (THREADS - 1);
+
+	return bpf_map_lookup_elem(&under_way, &place);
+}
+
+static __always_inline void note_call(const struct call_key *key, __s32 more)
+{
+	__u32 *calls = calls_of(key->who);
+
+	if (calls && key->level < GO)
+		__sync_fetch_and_add(calls, more);
+}
+
 static __noinline int used(struct sock *sk)
 {
 	struct call_key key = { .who = bpf_get_current_pid_tgid(), .level = OUTER };
+	__u32 *calls = calls_of(key.who);
 
 	key.pid = key.who >> 32;
-	if (!sk || !used_in(&key, sk))
+	if (!sk || !calls || !*calls || !used_in(&key, sk))
 		return 0;
 	key.level = INNER;
 	used_in(&key, sk);
@@ -539,6 +569,8 @@ static __always_inline int call_begins(struct call_key *key, const struct call *
 			return 0;
 		}
 	}
+	if (!kept || !kept->object)
+		note_call(key, 1);
 	if (kept)
 		*kept = *call;
 	else if (bpf_map_update_elem(&calls, key, call, BPF_ANY))
@@ -719,6 +751,7 @@ static __always_inline int call_brought(const struct call_key *key, struct call 
 	struct tls *t;
 
 	call->object = 0;
+	note_call(key, -1);
 	if (n <= 0)
 		return 0;
 	t = tls_of(&id);

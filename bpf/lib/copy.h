@@ -47,7 +47,7 @@ static __always_inline bool read_tcp(struct __sk_buff *skb, struct packet_event 
 {
 	struct tcp_header tcp;
 
-	if (bpf_skb_load_bytes(skb, at->l4, &tcp, sizeof(tcp)))
+	if (!READ_HEADER(skb, at->l4, &tcp, sizeof(tcp)))
 		return false;
 	e->tuple.sport = be16(tcp.source);
 	e->tuple.dport = be16(tcp.dest);
@@ -71,13 +71,26 @@ static __always_inline struct sock *address_of(struct bpf_sock *sk)
 }
 
 /* The owner of a packet's socket, or NULL. */
-static __always_inline struct owner *owner_of_packet(struct bpf_sock *sk, struct sock *address)
+static __always_inline struct owner *owner_of_packet(struct bpf_sock *sk)
 {
+	struct sock *address;
+
 	if (have_sk_storage)
 		return bpf_sk_storage_get(&sk_owner, sk, NULL, 0);
 	if (!have_sk_table)
 		return NULL;
+	address = address_of(sk);
 	return bpf_map_lookup_elem(&sk_table, &address);
+}
+
+/* The netns of a socket, which of TCP is read as memory is. */
+static __always_inline __u32 netns_of(struct bpf_sock *sk)
+{
+	const struct sock *tcp = (const void *)bpf_skc_to_tcp_sock(sk);
+
+	if (tcp)
+		return tcp->__sk_common.skc_net.net->ns.inum;
+	return BPF_CORE_READ(address_of(sk), __sk_common.skc_net.net, ns.inum);
 }
 
 /* An address of a socket, by words: the verifier wants no pointers into sockets. */
@@ -117,20 +130,15 @@ static __always_inline void name_ends(struct bpf_sock *sk, struct tuple *t, __u8
 static __always_inline void sign(struct __sk_buff *skb, struct packet_event *e)
 {
 	struct bpf_sock *sk = skb->sk;
-	struct sock *address;
 	struct owner *owner;
 
 	e->time = bpf_ktime_get_ns();
 	e->ifindex = skb->ifindex;
 	if (!sk)
 		return;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk)
-		return;
 	name_ends(sk, &e->tuple, e->dir);
-	address = address_of(sk);
-	e->netns = BPF_CORE_READ(address, __sk_common.skc_net.net, ns.inum);
-	owner = owner_of_packet(sk, address);
+	e->netns = netns_of(sk);
+	owner = owner_of_packet(sk);
 	if (owner)
 		e->owner = *owner;
 }
@@ -178,31 +186,5 @@ static __noinline int copy_row(struct __sk_buff *skb, const struct packet_event 
 		return 0;
 	count_error(SITE_PACKETS, 1);
 	return 1;
-}
-
-/*
- * Copies a packet whose tuple, flags and layout are known, in as many rows as it
- * takes: one after the other, since nothing else runs on this CPU meanwhile that
- * writes them. Of a datagram each row has its place and the whole length, so that
- * Go can put it together.
- */
-static __always_inline void copy_packet(struct __sk_buff *skb, struct packet_event *e,
-					const struct layout *at)
-{
-	__u32 left = at->length, off = at->payload, n;
-
-	sign(skb, e);
-	if (e->tuple.proto == IPPROTO_UDP)
-		e->ack = at->length;
-	for (int i = 0; i < CHUNKS; i++) {
-		n = left < LARGE ? left : LARGE;
-		left -= n;
-		e->missing = i == CHUNKS - 1 ? left : 0;
-		copy_row(skb, e, off, n);
-		if (!left)
-			return;
-		off += n;
-		e->seq += n;
-	}
 }
 #endif

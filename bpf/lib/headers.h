@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The headers of packets where sockets send and receive them: whole, and read by
- * a helper, wherever they lie.
+ * The headers of packets where sockets send and receive them: whole, and read
+ * wherever they lie.
  */
 #ifndef NETFATE_HEADERS_H
 #define NETFATE_HEADERS_H
@@ -26,6 +26,47 @@ struct layout {
 	__u32 payload;
 	__u32 length; /* of the payload, by the headers */
 };
+
+/*
+ * Copies n bytes of a header from off on, which is below 64 KB, to where its type has
+ * room for them; false if they are not there. Headers are in the packet's buffer as a
+ * rule, where they are read as memory is: a helper takes longer than all that is done
+ * with them here.
+ */
+#define READ_HEADER(skb, off, to, n)                                              \
+	({                                                                        \
+		const typeof(*(to)) *h = (const void *)(long)(skb)->data + (off); \
+		bool ok = true;                                                   \
+		if ((const void *)(h + 1) <= (const void *)(long)(skb)->data_end) \
+			*(to) = *h;                                               \
+		else                                                              \
+			ok = !bpf_skb_load_bytes(skb, off, to, n);                \
+		ok;                                                               \
+	})
+
+/*
+ * Where a packet's transport header is and of what protocol, by a look at what its
+ * buffer begins with, which costs no helper. 0 if that does not tell it.
+ */
+static __always_inline __u32 peek_ip(struct __sk_buff *skb, __u8 *proto)
+{
+	const void *at = (const void *)(long)skb->data;
+	const void *end = (const void *)(long)skb->data_end;
+	const struct ipv4_header *four = at;
+	const struct ipv6_header *six = at;
+
+	if (skb->protocol == be16(ETH_P_IP)) {
+		if (at + IPV4_LEN > end)
+			return 0;
+		*proto = four->protocol;
+		return (four->version_ihl & 15) * 4;
+	}
+	if (skb->protocol != be16(ETH_P_IPV6) || at + sizeof(*six) > end)
+		return 0;
+	*proto = six->next;
+	/* Others may be extensions, and these behind them. */
+	return *proto == IPPROTO_TCP || *proto == IPPROTO_UDP ? sizeof(*six) : 0;
+}
 
 /* Skips the extension headers that packets for sockets may have. */
 static __always_inline bool skip_ext(struct __sk_buff *skb, __u8 *next, __u32 *off)
@@ -52,8 +93,7 @@ static __always_inline bool read_ip(struct __sk_buff *skb, struct tuple *t, stru
 	struct ipv6_header six;
 
 	if (skb->protocol == be16(ETH_P_IP)) {
-		if (bpf_skb_load_bytes(skb, 0, &four, IPV4_LEN) ||
-		    be16(four.frag_off) & FRAG_OFFSET)
+		if (!READ_HEADER(skb, 0, &four, IPV4_LEN) || be16(four.frag_off) & FRAG_OFFSET)
 			return false;
 		t->eth_proto = ETH_P_IP;
 		t->proto = four.protocol;
@@ -62,7 +102,7 @@ static __always_inline bool read_ip(struct __sk_buff *skb, struct tuple *t, stru
 		at->l4 = (four.version_ihl & 15) * 4;
 		return true;
 	}
-	if (skb->protocol != be16(ETH_P_IPV6) || bpf_skb_load_bytes(skb, 0, &six, sizeof(six)))
+	if (skb->protocol != be16(ETH_P_IPV6) || !READ_HEADER(skb, 0, &six, sizeof(six)))
 		return false;
 	t->eth_proto = ETH_P_IPV6;
 	t->proto = six.next;

@@ -80,6 +80,7 @@ const (
 	bpfMapSessions        = "sessions"
 	bpfMapSkOwner         = "sk_owner"
 	bpfMapSkTable         = "sk_table"
+	bpfMapUnderWay        = "under_way"
 	bpfProgBeginsOrEnds   = "begins_or_ends"
 	bpfProgC_accept       = "c_accept"
 	bpfProgC_client       = "c_client"
@@ -190,6 +191,7 @@ type bpfMapSpecs struct {
 	Sessions *ebpf.MapSpec `ebpf:"sessions"`
 	SkOwner  *ebpf.MapSpec `ebpf:"sk_owner"`
 	SkTable  *ebpf.MapSpec `ebpf:"sk_table"`
+	UnderWay *ebpf.MapSpec `ebpf:"under_way"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -230,6 +232,7 @@ type bpfMaps struct {
 	Sessions *ebpf.Map `ebpf:"sessions"`
 	SkOwner  *ebpf.Map `ebpf:"sk_owner"`
 	SkTable  *ebpf.Map `ebpf:"sk_table"`
+	UnderWay *ebpf.Map `ebpf:"under_way"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -240,6 +243,7 @@ func (m *bpfMaps) Close() error {
 		m.Sessions,
 		m.SkOwner,
 		m.SkTable,
+		m.UnderWay,
 	)
 }
 

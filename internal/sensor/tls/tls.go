@@ -267,7 +267,7 @@ func (s *Sensor) watchSocket(name string) error {
 // with the others.
 func (s *Sensor) shared() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{
-		"calls": s.coll.Maps["calls"], "sessions": s.coll.Maps["sessions"],
+		"calls": s.coll.Maps["calls"], "under_way": s.coll.Maps["under_way"], "sessions": s.coll.Maps["sessions"],
 		"packets": s.coll.Maps["packets"], "errors": s.coll.Maps["errors"],
 	}
 }
