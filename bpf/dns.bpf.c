@@ -53,7 +53,7 @@ static __always_inline bool read_l4(struct __sk_buff *skb, struct packet_event *
 	if (!is_dns(e->tuple.sport) && !is_dns(e->tuple.dport) && !asks_dns(skb, e->dir))
 		return false;
 	if (e->tuple.proto == IPPROTO_TCP)
-		return read_tcp(skb, e, at);
+		return read_tcp(skb, e, at, false);
 	at->payload = at->l4 + UDP_LEN;
 	at->length = skb->len > at->payload ? skb->len - at->payload : 0;
 	return true;
@@ -81,7 +81,7 @@ static __always_inline void look_into(struct __sk_buff *skb, __u8 dir)
 	struct packet_event e = { .dir = dir };
 	struct layout at = {};
 
-	if (read_ip(skb, &e.tuple, &at) && read_l4(skb, &e, &at))
+	if (read_ip(skb, &e.tuple, &at, false) && read_l4(skb, &e, &at))
 		copy_packet(skb, &e, &at);
 }
 
