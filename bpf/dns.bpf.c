@@ -53,7 +53,7 @@ static __always_inline bool read_l4(struct __sk_buff *skb, struct packet_event *
 	if (!is_dns(e->tuple.sport) && !is_dns(e->tuple.dport) && !asks_dns(skb, e->dir))
 		return false;
 	if (e->tuple.proto == IPPROTO_TCP)
-		return read_tcp(skb, e, at);
+		return read_tcp(skb, e, at, false);
 	at->payload = at->l4 + UDP_LEN;
 	at->length = skb->len > at->payload ? skb->len - at->payload : 0;
 	return true;
@@ -79,18 +79,18 @@ static __always_inline bool is_other(struct __sk_buff *skb, __u8 dir)
 static __always_inline bool read_headers(struct __sk_buff *skb, struct packet_event *e,
 					 struct layout *at)
 {
-	return read_ip(skb, &e->tuple, at) && read_l4(skb, e, at);
+	return read_ip(skb, &e->tuple, at, false) && read_l4(skb, e, at);
 }
 
 /*
- * A row of n bytes of a payload from off on, of which so many are missing behind it. Of
- * a datagram each row has its place and the whole length, so that Go can put it
- * together. It is a function for all the world, which the verifier looks at once and not
+ * A row of n bytes of a payload from off on, behind which so many are missing; the
+ * direction is below them. Of a datagram each row has its place, the whole length and
+ * the same time, so that Go can put it together. It is a function for all the world, which the verifier looks at once and not
  * at each row; before 5.12 that takes numbers only, so it reads the headers anew.
  */
-__noinline int copy_part(struct __sk_buff *skb, __u64 part, __u32 missing, __u32 dir)
+__noinline int copy_part(struct __sk_buff *skb, __u64 part, __u64 missing, __u64 time)
 {
-	struct packet_event e = { .dir = dir };
+	struct packet_event e = { .dir = missing };
 	__u32 off = part >> 32, n = part;
 	struct layout at = {};
 
@@ -99,8 +99,9 @@ __noinline int copy_part(struct __sk_buff *skb, __u64 part, __u32 missing, __u32
 	if (e.tuple.proto == IPPROTO_UDP)
 		e.ack = at.length;
 	e.seq += off;
-	e.missing = missing;
-	sign(skb, &e);
+	e.missing = missing >> 32;
+	sign(skb, &e, false);
+	e.time = time;
 	copy_row(skb, &e, at.payload + off, n);
 	return 0;
 }
@@ -113,6 +114,7 @@ static __always_inline void look_into(struct __sk_buff *skb, __u8 dir)
 {
 	struct packet_event e = { .dir = dir };
 	struct layout at = {};
+	__u64 time = bpf_ktime_get_ns(), missing;
 	__u32 left, off = 0, n;
 
 	if (!read_headers(skb, &e, &at))
@@ -121,7 +123,8 @@ static __always_inline void look_into(struct __sk_buff *skb, __u8 dir)
 	for (int i = 0; i < CHUNKS; i++) {
 		n = left < LARGE ? left : LARGE;
 		left -= n;
-		copy_part(skb, (__u64)off << 32 | n, i == CHUNKS - 1 ? left : 0, dir);
+		missing = i == CHUNKS - 1 ? left : 0;
+		copy_part(skb, (__u64)off << 32 | n, missing << 32 | dir, time);
 		if (!left)
 			return;
 		off += n;

@@ -190,8 +190,8 @@ struct segment {
 
 static __always_inline bool read_segment(struct __sk_buff *skb, struct segment *s)
 {
-	return read_ip(skb, &s->row.tuple, &s->at) && s->row.tuple.proto == IPPROTO_TCP &&
-	       read_tcp(skb, &s->row, &s->at);
+	return read_ip(skb, &s->row.tuple, &s->at, true) && s->row.tuple.proto == IPPROTO_TCP &&
+	       read_tcp(skb, &s->row, &s->at, true);
 }
 
 /*
@@ -284,7 +284,7 @@ __noinline int tell(struct __sk_buff *skb, __u64 part, __u64 place, __u64 as)
 	s.row.one_in = as >> 32;
 	s.row.tcp_flags = as >> 8;
 	s.row.dir = as;
-	sign(skb, &s.row);
+	sign(skb, &s.row, true);
 	for (int i = 0; i < CHUNKS && left > LARGE; i++) {
 		if (copy_row(skb, &s.row, off, LARGE))
 			return 1;

@@ -524,12 +524,17 @@ static __always_inline __u32 *calls_of(__u64 who)
 	return bpf_map_lookup_elem(&under_way, &place);
 }
 
-static __always_inline void note_call(const struct call_key *key, __s32 more)
+/*
+ * Notes that a thread is in one call more, or less. A function for all the world, which
+ * the verifier looks at once: what it does makes no paths of its callers.
+ */
+__noinline int note_call(__u64 who, __s32 more)
 {
-	__u32 *calls = calls_of(key->who);
+	__u32 *calls = calls_of(who);
 
-	if (calls && key->level < GO)
+	if (calls)
 		__sync_fetch_and_add(calls, more);
+	return 0;
 }
 
 static __noinline int used(struct sock *sk)
@@ -569,8 +574,8 @@ static __always_inline int call_begins(struct call_key *key, const struct call *
 			return 0;
 		}
 	}
-	if (!kept || !kept->object)
-		note_call(key, 1);
+	if (key->level < GO && (!kept || !kept->object))
+		note_call(key->who, 1);
 	if (kept)
 		*kept = *call;
 	else if (bpf_map_update_elem(&calls, key, call, BPF_ANY))
@@ -751,7 +756,8 @@ static __always_inline int call_brought(const struct call_key *key, struct call 
 	struct tls *t;
 
 	call->object = 0;
-	note_call(key, -1);
+	if (key->level < GO)
+		note_call(key->who, -1);
 	if (n <= 0)
 		return 0;
 	t = tls_of(&id);

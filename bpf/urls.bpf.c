@@ -741,7 +741,7 @@ __noinline __u64 payload_of(struct __sk_buff *skb)
 	struct tuple t = {};
 	__u32 payload;
 
-	if (!read_ip(skb, &t, &at) || t.proto != IPPROTO_TCP ||
+	if (!read_ip(skb, &t, &at, true) || t.proto != IPPROTO_TCP ||
 	    bpf_skb_load_bytes(skb, at.l4, &tcp, sizeof(tcp)))
 		return 0;
 	payload = at.l4 + (tcp.doff >> 4) * 4;

@@ -43,11 +43,11 @@ struct large_packet {
 
 /* Reads the TCP header, whose ports are known or not; false if it is not there. */
 static __always_inline bool read_tcp(struct __sk_buff *skb, struct packet_event *e,
-				     struct layout *at)
+				     struct layout *at, bool in_place)
 {
 	struct tcp_header tcp;
 
-	if (!READ_HEADER(skb, at->l4, &tcp, sizeof(tcp)))
+	if (!READ_HEADER(skb, at->l4, &tcp, sizeof(tcp), in_place))
 		return false;
 	e->tuple.sport = be16(tcp.source);
 	e->tuple.dport = be16(tcp.dest);
@@ -83,14 +83,15 @@ static __always_inline struct owner *owner_of_packet(struct bpf_sock *sk)
 	return bpf_map_lookup_elem(&sk_table, &address);
 }
 
-/* The netns of a socket, which of TCP is read as memory is. */
-static __always_inline __u32 netns_of(struct bpf_sock *sk)
+/* The netns of a socket: of TCP it is read as memory is. */
+static __always_inline __u32 netns_of(struct bpf_sock *sk, bool is_tcp)
 {
-	const struct sock *tcp = (const void *)bpf_skc_to_tcp_sock(sk);
+	const struct sock *tcp;
 
-	if (tcp)
-		return tcp->__sk_common.skc_net.net->ns.inum;
-	return BPF_CORE_READ(address_of(sk), __sk_common.skc_net.net, ns.inum);
+	if (!is_tcp)
+		return BPF_CORE_READ(address_of(sk), __sk_common.skc_net.net, ns.inum);
+	tcp = (const void *)bpf_skc_to_tcp_sock(sk);
+	return tcp ? tcp->__sk_common.skc_net.net->ns.inum : 0;
 }
 
 /* An address of a socket, by words: the verifier wants no pointers into sockets. */
@@ -126,8 +127,8 @@ static __always_inline void name_ends(struct bpf_sock *sk, struct tuple *t, __u8
 	t->dport = out ? dport : sk->src_port;
 }
 
-/* Says of what socket a packet is, and when it was seen. */
-static __always_inline void sign(struct __sk_buff *skb, struct packet_event *e)
+/* Says of what socket a packet is, surely one of TCP or not, and when it was seen. */
+static __always_inline void sign(struct __sk_buff *skb, struct packet_event *e, bool is_tcp)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct owner *owner;
@@ -137,7 +138,7 @@ static __always_inline void sign(struct __sk_buff *skb, struct packet_event *e)
 	if (!sk)
 		return;
 	name_ends(sk, &e->tuple, e->dir);
-	e->netns = netns_of(sk);
+	e->netns = netns_of(sk, is_tcp);
 	owner = owner_of_packet(sk);
 	if (owner)
 		e->owner = *owner;

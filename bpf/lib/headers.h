@@ -29,19 +29,19 @@ struct layout {
 
 /*
  * Copies n bytes of a header from off on, which is below 64 KB, to where its type has
- * room for them; false if they are not there. Headers are in the packet's buffer as a
- * rule, where they are read as memory is: a helper takes longer than all that is done
- * with them here.
+ * room for them; false if they are not there. In place, those in the packet's buffer, as
+ * headers are as a rule, are read as memory is, since a helper takes longer than all
+ * that is done with them; for the verifier it is a path more.
  */
-#define READ_HEADER(skb, off, to, n)                                              \
-	({                                                                        \
-		const typeof(*(to)) *h = (const void *)(long)(skb)->data + (off); \
-		bool ok = true;                                                   \
-		if ((const void *)(h + 1) <= (const void *)(long)(skb)->data_end) \
-			*(to) = *h;                                               \
-		else                                                              \
-			ok = !bpf_skb_load_bytes(skb, off, to, n);                \
-		ok;                                                               \
+#define READ_HEADER(skb, off, to, n, in_place)                                                  \
+	({                                                                                      \
+		const typeof(*(to)) *h = (const void *)(long)(skb)->data + (off);               \
+		bool ok = true;                                                                 \
+		if ((in_place) && (const void *)(h + 1) <= (const void *)(long)(skb)->data_end) \
+			*(to) = *h;                                                             \
+		else                                                                            \
+			ok = !bpf_skb_load_bytes(skb, off, to, n);                              \
+		ok;                                                                             \
 	})
 
 /*
@@ -87,13 +87,15 @@ static __always_inline bool skip_ext(struct __sk_buff *skb, __u8 *next, __u32 *o
 }
 
 /* The addresses, the protocol, and where the transport header is; or false. */
-static __always_inline bool read_ip(struct __sk_buff *skb, struct tuple *t, struct layout *at)
+static __always_inline bool read_ip(struct __sk_buff *skb, struct tuple *t, struct layout *at,
+				    bool in_place)
 {
 	struct ipv4_header four = {};
 	struct ipv6_header six;
 
 	if (skb->protocol == be16(ETH_P_IP)) {
-		if (!READ_HEADER(skb, 0, &four, IPV4_LEN) || be16(four.frag_off) & FRAG_OFFSET)
+		if (!READ_HEADER(skb, 0, &four, IPV4_LEN, in_place) ||
+		    be16(four.frag_off) & FRAG_OFFSET)
 			return false;
 		t->eth_proto = ETH_P_IP;
 		t->proto = four.protocol;
@@ -102,7 +104,7 @@ static __always_inline bool read_ip(struct __sk_buff *skb, struct tuple *t, stru
 		at->l4 = (four.version_ihl & 15) * 4;
 		return true;
 	}
-	if (skb->protocol != be16(ETH_P_IPV6) || !READ_HEADER(skb, 0, &six, sizeof(six)))
+	if (skb->protocol != be16(ETH_P_IPV6) || !READ_HEADER(skb, 0, &six, sizeof(six), in_place))
 		return false;
 	t->eth_proto = ETH_P_IPV6;
 	t->proto = six.next;
