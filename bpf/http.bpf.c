@@ -138,7 +138,7 @@ static __always_inline __u32 like_request(const __u8 *b, __u32 i)
 /* The same of a status line. */
 static __always_inline __u32 like_response(const __u8 *b)
 {
-	if (b[0] != 'H' || b[1] != 'T' || b[2] != 'T' || b[3] != 'P')
+	if (b[0] != 'H' || b[1] != 'T' || b[2] != 'T' || b[3] != 'P' || (b[8] && b[8] != ' '))
 		return NOTHING;
 	if (b[9] == '1' && b[10] == '0' && b[11] == '1')
 		return RESPONSE_101;
