@@ -390,11 +390,16 @@ static __always_inline struct talk *meet(struct bpf_sock *sk, const struct segme
 	return t;
 }
 
-/* Notes that a connection is known. No room is no harm: then both ends tell. */
+/*
+ * Notes that a connection is known. No room is no harm: then both ends tell. Listeners
+ * do not know which byte is the first, so they find it by one number alone.
+ */
 static __always_inline void note_first(const struct segment *s, __u8 value)
 {
 	struct first key = { .seq = s->row.seq, .ack = s->row.ack };
 
+	bpf_map_update_elem(&firsts, &key, &value, BPF_ANY);
+	key.seq = 0;
 	bpf_map_update_elem(&firsts, &key, &value, BPF_ANY);
 }
 
@@ -441,7 +446,7 @@ static __always_inline void begin_talk(struct __sk_buff *skb, struct talk *t,
 static __always_inline void overhear(struct __sk_buff *skb, const struct segment *s, __u32 like)
 {
 	__u32 n = s->at.length < room ? s->at.length : room, seq = s->row.seq;
-	struct first key = { .seq = seq, .ack = s->row.ack };
+	struct first key = { .ack = s->row.ack };
 	__u8 speech = first_words(like);
 
 	if (!s->at.length || speech == OTHER || bpf_map_lookup_elem(&firsts, &key))
@@ -494,6 +499,10 @@ static __always_inline void listen(struct talk *t, struct segment *s, __u32 like
 	case MAYBE:
 		if (asking || like == PART)
 			break;
+		if (t->way[dir & 1].begun && t->way[dir & 1].seen != s->row.seq) {
+			t->way[dir & 1].left = room; /* it has overtaken what tells more */
+			return;
+		}
 		t->speech = is_response(like) ? HTTP1 : like == SETTINGS ? HTTP2 : OTHER;
 		break;
 	case SWITCHED:

@@ -304,7 +304,7 @@ func TestRequestsOutOfOrder(t *testing.T) {
 }
 
 // TestRequestsOfOneEnd has the server's end tell by itself, as if the client were on
-// another host: the wire renumbers what it says, and it knows the server by another
+// another host: the wire renumbers what both say, and it knows the server by another
 // address. What comes to the server first is overtaken, or comes before the
 // handshake's end, which listeners that wait for data get.
 func TestRequestsOfOneEnd(t *testing.T) {
@@ -330,8 +330,12 @@ func TestRequestsOfOneEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	const shift = 1 << 30
-	wait.Go(func() { muddle(ctx, left, right, func(frame []byte) { renumber(frame, tcpSeq, shift) }) })
-	wait.Go(func() { muddle(ctx, right, left, func(frame []byte) { renumber(frame, tcpAck, -shift) }) })
+	wait.Go(func() {
+		muddle(ctx, left, right, func(frame []byte) { renumber(frame, tcpSeq, shift); renumber(frame, tcpAck, shift) })
+	})
+	wait.Go(func() {
+		muddle(ctx, right, left, func(frame []byte) { renumber(frame, tcpSeq, -shift); renumber(frame, tcpAck, -shift) })
+	})
 	const conns, each = 32, 3
 	for i := range conns {
 		k := newTalker(client, fmt.Sprintf("%s:%d", service, 8080+i%2), fmt.Sprintf("shop%d.example", i%4))
