@@ -62,6 +62,7 @@ func nouns() []noun {
 		{"query sum", "Queries for one name, to one server or of one process, over one interval or a whole capture.", record.QuerySum{}},
 		{"request", "One HTTP request and its response, as far as it came; or a TLS connection whose requests cannot be read, as its handshake tells it. The source is who asked.", record.Request{}},
 		{"request sum", "Requests, and TLS connections, for one path, of one host, status, process or peer, over one interval or a whole capture.", record.RequestSum{}},
+		{"ledger", "One line of the books: in a scope, a direction and a layer, the packets that came in, or where they went. The lines of a layer that are not `in` add up to those that are.", record.Entry{}},
 		{"lost", "What netfate itself could not keep, by place and reason: the number that spoils the others. It is never left out.", record.Lost{}},
 	}
 }
