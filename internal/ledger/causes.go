@@ -140,9 +140,8 @@ func (c *cause) fits(reason, place string) bool {
 	return (len(c.reasons) == 0 || slices.Contains(c.reasons, reason)) && (len(c.places) == 0 || hasPrefix(place, c.places...))
 }
 
-// classify finds the cause of a drop. port says that its interface is one of a
-// bridge.
-func (l *Ledger) classify(d *record.Drop, port bool) cause {
+// classify finds the cause of a drop.
+func (b *book) classify(d *record.Drop) cause {
 	reason := d.Reason
 	if reason == "NOT_SPECIFIED" {
 		reason = ""
@@ -155,14 +154,14 @@ func (l *Ledger) classify(d *record.Drop, port bool) cause {
 	if netfilter(reason, place) {
 		c := cause{station: ip, direction: record.In, layer: record.NetfilterLayer, what: "NETFILTER_DROP"}
 		switch {
-		case d.Direction == record.Out:
-			c.direction = record.Out
-		case port:
+		case d.Direction == record.Out, d.Direction == record.Forward && b.apart():
+			c.direction = record.Out // what is forwarded is counted as such before the hook since 6.6
+		case b.isPort(d.IfName):
 			c.station, c.layer = bridge, record.BridgeLayer
 		}
 		return c
 	}
-	for _, c := range l.causes {
+	for _, c := range b.causes {
 		if c.fits(reason, place) {
 			return c
 		}
@@ -170,7 +169,7 @@ func (l *Ledger) classify(d *record.Drop, port bool) cause {
 	if d.Subsystem == "qdisc" || strings.HasPrefix(reason, "QDISC") || strings.Contains(place, "enqueue") || strings.HasPrefix(place, "__dev_xmit_skb") {
 		return cause{station: queue, direction: record.Out, layer: record.QdiscLayer, what: "QDISC_DROP", perLink: true}
 	}
-	for _, r := range l.regions {
+	for _, r := range b.regions {
 		if strings.HasPrefix(place, r.prefix) && (r.direction == record.In || d.Direction != record.In) {
 			return cause{station: r.station, direction: r.direction, layer: r.layer, what: name}
 		}

@@ -25,14 +25,15 @@ func newDesk(station string, direction record.Direction, layer record.Layer, uni
 	return &desk{station: station, direction: direction, layer: layer, unit: unit}
 }
 
-// add writes a line; one without packets is left out, but for those that came.
+// add writes a line; one without packets is left out, but for the first and the
+// last.
 func (d *desk) add(line record.Line, layer record.Layer, what string, n int64, names ...string) *record.Entry {
 	if line == record.Came {
 		d.rest += n
 	} else {
 		d.rest -= n
 	}
-	if n == 0 && line != record.Came && line != record.Remainder {
+	if n == 0 && line != record.Remainder && (line != record.Came || len(d.lines) > 0) {
 		return &record.Entry{}
 	}
 	d.lines = append(d.lines, record.Entry{
@@ -76,7 +77,7 @@ func (d *desk) lost(b *book, l *loss) {
 	}
 	if b.interval.Watched && (l.most != nil || !unseen(l)) {
 		seen := l.seen
-		if d.unit == packets {
+		if d.unit == packets && l.station != queue { // whose drops are buffers
 			seen = l.seenPackets
 		}
 		e.Seen = &seen

@@ -88,13 +88,18 @@ func (b *book) ruleFact() string {
 	return ""
 }
 
-func (b *book) socketFact() string {
-	var most *counters.Socket
+// fullest returns the UDP socket that dropped most; nil if none did.
+func (b *book) fullest() (most *counters.Socket) {
 	for i := range b.Sockets {
 		if s := &b.Sockets[i]; strings.HasPrefix(s.Protocol, "udp") && s.Drops > 0 && (most == nil || s.Drops > most.Drops) {
 			most = s
 		}
 	}
+	return most
+}
+
+func (b *book) socketFact() string {
+	most := b.fullest()
 	if most == nil {
 		return ""
 	}

@@ -109,6 +109,9 @@ type book struct {
 	links    map[string]*passage
 	others   uint64 // buffers received of IP protocols that nothing counts, not forwarded
 	losses   []*loss
+	// redirected are frames that XDP gave to devices, and that none of these is
+	// known to have sent yet.
+	redirected int64
 }
 
 func (l *Ledger) newBook(i *Interval, n *counters.NamespaceDelta, old *counters.Namespace) *book {
@@ -217,6 +220,9 @@ func (b *book) get(names ...string) int64 {
 // balance makes all entries of the namespace.
 func (b *book) balance() []record.Entry {
 	b.count()
+	for i := range b.Interfaces {
+		b.redirected += int64(driver(&b.Interfaces[i], "xdp_redirect") + driver(&b.Interfaces[i], "xdp_tx"))
+	}
 	var out []record.Entry
 	var ins, outs []*desk
 	for i := range b.Interfaces {
@@ -247,7 +253,12 @@ func (b *book) balance() []record.Entry {
 	return append(out, b.named(sumUp(record.Out, outs), record.NetNSScope, "")...)
 }
 
+// named puts a station's lines under the names of the book; none if nothing came
+// and nothing went.
 func (b *book) named(lines []record.Entry, scope record.Scope, ifname string) []record.Entry {
+	if !slices.ContainsFunc(lines, func(e record.Entry) bool { return e.Packets != 0 }) {
+		return nil
+	}
 	for i := range lines {
 		lines[i].Scope, lines[i].NetNS, lines[i].NetNSName = scope, b.Inode, b.Name
 		if ifname != "" {

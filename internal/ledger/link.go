@@ -101,6 +101,13 @@ func (b *book) sent(l *counters.Interface) *desk {
 	for _, x := range b.of(device, record.Out, l.Name) {
 		d.lost(b, x)
 	}
+	// XDP gives frames to devices past the tracepoint. Devices do not count them
+	// apart, but what XDP redirected in this namespace is counted where it came.
+	over := min(max(int64(l.Stats.TxPackets)-d.rest, 0), b.redirected)
+	b.redirected -= over
+	if over > 0 {
+		d.came("redirected by XDP", over)
+	}
 	d.went(record.Delivered, "sent", int64(l.Stats.TxPackets), "tx_packets")
 	return d.close()
 }

@@ -3,6 +3,8 @@ package ledger
 import (
 	"cmp"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/verdict"
@@ -37,7 +39,7 @@ func (b *book) drops(list []*record.Drop) {
 		if d.Proto == "" {
 			continue // no packet: of a Unix or netlink socket
 		}
-		c := b.classify(d, b.isPort(d.IfName))
+		c := b.classify(d)
 		// Behind the transport's counters, what is freed benignly has been
 		// delivered before: duplicates, what closed sockets held.
 		if d.Verdict == record.Benign && len(c.counters) == 0 && (c.station == transport || c.station == elsewhere) {
@@ -104,13 +106,7 @@ func (b *book) describe(e *record.Entry, l *loss) {
 	c := verdict.Case{Reason: reason, Direction: l.direction}
 	if m := l.most; m != nil {
 		e.Location, e.PID, e.Comm, e.ContainerName = m.Location, m.PID, m.Comm, m.ContainerName
-		place := m.Location
-		for i := range place {
-			if place[i] == '+' {
-				place = place[:i]
-				break
-			}
-		}
+		place, _, _ := strings.Cut(m.Location, "+")
 		c = verdict.Case{Reason: m.Reason, Subsystem: m.Subsystem, Place: place, Proto: m.Proto, SocketState: m.SocketState, Direction: m.Direction}
 		e.Verdict = m.Verdict
 	}
@@ -121,6 +117,12 @@ func (b *book) describe(e *record.Entry, l *loss) {
 	}
 	if entry, err := b.book().Explain(reason); err == nil {
 		e.Command = command(entry.Confirm, entry.Fix)
+		if l.ifname != "" {
+			e.Command = strings.ReplaceAll(e.Command, "IFACE", l.ifname)
+		}
+		if s := b.fullest(); s != nil && l.what == "SOCKET_RCVBUFF" {
+			e.Command = strings.ReplaceAll(e.Command, "PORT", strconv.Itoa(int(s.Local.Port())))
+		}
 	}
 	e.Fact = b.fact(l)
 }

@@ -161,8 +161,7 @@ func (b *book) leaving() *desk {
 	d := newDesk(ip, record.Out, record.RoutingLayer, buffers)
 	forwarded := b.get("IpForwDatagrams", "Ip6OutForwDatagrams")
 	requests := b.get("IpOutRequests", "Ip6OutRequests")
-	_, apart := b.Counter("IpOutTransmits") // 6.6: before, IpOutRequests counted what IP sends, forwarded too
-	if !apart {
+	if !b.apart() {
 		requests -= b.get("IpForwDatagrams")
 		for _, l := range b.of(ip, record.Out, "") {
 			if l.layer == record.NetfilterLayer {
@@ -190,6 +189,14 @@ func (b *book) leaving() *desk {
 	d.add(record.Merged, record.RoutingLayer, "GSO", -min(max(on-d.rest, 0), b.cut(requests)))
 	d.went(record.Passed, "to queues", on)
 	return d.close()
+}
+
+// apart reports whether the kernel counts what sockets send apart from what IP
+// sends, as since 6.6: before, IpOutRequests was that, what is forwarded included,
+// and IpForwDatagrams came behind the hook.
+func (b *book) apart() bool {
+	_, ok := b.Counter("IpOutTransmits")
+	return ok
 }
 
 // cut is how many more buffers software may have made of those of TCP: what

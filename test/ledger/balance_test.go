@@ -317,6 +317,23 @@ func TestBalance(t *testing.T) {
 		b.want(t, "a", out, "ip", record.LostLine, "NETFILTER_DROP", 6)
 	})
 
+	t.Run("nft forward", func(t *testing.T) {
+		b := c.watched(t, func(l *netlab.Lab) func() {
+			x, r, y := middle(l)
+			r.NFT(`table ip t { chain on { type filter hook forward priority 0; udp dport 9 drop; }; }`)
+			conn := y.ListenUDP("10.2.0.2:7")
+			return func() {
+				x.Datagrams("10.2.0.2:9", 21, payload)
+				x.Datagrams("10.2.0.2:7", 5, payload)
+				read(t, conn, 5)
+			}
+		})
+		b.balanced(t)
+		if n := b.get("r", in, "ip", record.LostLine, "NETFILTER_DROP") + b.get("r", out, "ip", record.LostLine, "NETFILTER_DROP"); n != 21 {
+			t.Errorf("lost: got %d, want 21", n)
+		}
+	})
+
 	t.Run("nft ingress", func(t *testing.T) {
 		b := c.watched(t, func(l *netlab.Lab) func() {
 			x, y := wired(l)

@@ -43,10 +43,25 @@ func (m *LedgerSums) drawBook(b *ledgerBooks, o *Options, g *signs) []string {
 			lines = append(lines, g.cut("  "+pad("+ "+g.clean(e.What), drawName-2, false)+strings.Repeat(" ", room)+pad(signed(e.Packets), drawNumber, true), o.Width))
 		}
 	}
-	left := b.came
+	// What is cut up, or copied, becomes more, and what had waited comes out.
+	all := b.came
+	for _, e := range b.total {
+		if (e.Line == record.Merged || e.Line == record.Waiting) && e.Packets < 0 {
+			all -= e.Packets
+			more := "+ cut or copied, " + g.clean(e.What)
+			if e.Line == record.Waiting {
+				more = "+ waited before"
+			}
+			lines = append(lines, g.cut("  "+pad(more, drawName-2, false)+strings.Repeat(" ", room)+pad(signed(-e.Packets), drawNumber, true), o.Width))
+		}
+	}
+	left := all
 	bar := func(name string, from, n int64, sgr string) string {
-		start, end := scaled(from, b.came, room), scaled(from+n, b.came, room)
+		start, end := scaled(from, all, room), scaled(from+n, all, room)
 		text := strings.Repeat(" ", start) + blocks(n, end-start, g)
+		if n > 0 && start >= room {
+			text = strings.Repeat(" ", room-1) + blocks(n, 0, g)
+		}
 		text = pad(g.cutEnd(text, room), room, false)
 		if o.Colour && sgr != "" {
 			text = "\x1b[" + sgr + "m" + text + "\x1b[0m"
@@ -54,11 +69,11 @@ func (m *LedgerSums) drawBook(b *ledgerBooks, o *Options, g *signs) []string {
 		name = pad(g.cutEnd(name, drawName-1), drawName, false)
 		return name + text + pad(signed(n), drawNumber, true)
 	}
-	lines = append(lines, bar("came", 0, b.came, ""))
+	lines = append(lines, bar("came", 0, all, ""))
 	for _, step := range m.steps(b) {
 		for _, l := range step.leaks {
 			left -= l.n
-			name, sgr := "  "+string(l.entry.Line)+" "+g.clean(l.entry.What), ""
+			name, sgr := "  "+end(l.entry, g), ""
 			if l.entry.Line == record.LostLine {
 				name, sgr = "  lost "+g.clean(l.entry.What), paint(verdictRank(l.entry.Verdict))
 			}
@@ -74,6 +89,14 @@ func (m *LedgerSums) drawBook(b *ledgerBooks, o *Options, g *signs) []string {
 		sgr = "33"
 	}
 	return append(lines, bar("unexplained", 0, rest, sgr))
+}
+
+// end says where packets ended.
+func end(e *record.Entry, g *signs) string {
+	if e.What == "sent" || e.What == string(e.Line) {
+		return e.What
+	}
+	return string(e.Line) + " " + g.clean(e.What)
 }
 
 // drawStep is what leaves at one layer, and the name of what goes on.
@@ -108,7 +131,7 @@ func (m *LedgerSums) steps(b *ledgerBooks) []drawStep {
 	}
 	for _, e := range b.total {
 		switch {
-		case e.Line == record.Merged && e.Packets != 0, e.Line == record.Taken && e.Packets != 0, e.Line == record.Waiting && e.Packets != 0:
+		case e.Line == record.Merged && e.Packets > 0, e.Line == record.Taken && e.Packets != 0, e.Line == record.Waiting && e.Packets > 0:
 			if e.Layer == record.TotalLayer {
 				merged.leaks = append(merged.leaks, leak{e, e.Packets})
 			}

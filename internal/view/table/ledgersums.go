@@ -210,7 +210,9 @@ func (b *ledgerBooks) sum(lines ...record.Line) (n int64) {
 func (m *LedgerSums) losses() []*record.Entry {
 	var list []*record.Entry
 	for _, k := range m.order {
-		if k.line == record.LostLine && k.station != "total" {
+		// What a queue lost is in the book of its interface, and in that of its
+		// namespace.
+		if k.line == record.LostLine && k.station != "total" && !(k.scope == record.InterfaceScope && k.station == "queue") {
 			list = append(list, m.lines[k])
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // Lines draws the view that was asked for.
 func (m *LedgerSums) Lines(o Options) []string {
 	g := o.signs()
-	lines := []string{g.cut(m.headline(&g), o.Width)}
+	lines := g.pack("", m.headline(&g), ": ", o.Width)
 	switch m.by {
 	case ledgerLayers:
 		lines = append(lines, m.layerLines(&o, &g)...)
@@ -29,9 +29,9 @@ func (m *LedgerSums) Lines(o Options) []string {
 }
 
 // headline says what the books are of, and whether they balance.
-func (m *LedgerSums) headline(g *signs) string {
+func (m *LedgerSums) headline(g *signs) []string {
 	if m.epoch == 0 {
-		return "ledger: nothing was counted yet"
+		return []string{"ledger: nothing was counted yet"}
 	}
 	s := "ledger"
 	if m.host != "" {
@@ -39,9 +39,10 @@ func (m *LedgerSums) headline(g *signs) string {
 	}
 	s += " at " + m.end.UTC().Format("15:04:05") + " UTC, over " + lasting(m.span(true))
 	var off int64
-	open := 0
+	open, all := 0, 0
 	for _, scope := range []record.Scope{record.InterfaceScope, record.NetNSScope} {
 		for _, b := range m.books(scope) {
+			all++
 			if b.rests != 0 {
 				open++
 				off += b.rests
@@ -49,9 +50,10 @@ func (m *LedgerSums) headline(g *signs) string {
 		}
 	}
 	if open == 0 {
-		return s + ": all balances"
+		return []string{s, "all balances"}
 	}
-	return s + fmt.Sprintf(": %s unexplained in %s (ends of intervals differ by up to %s)", count(uint64(off)), plural(uint64(open), "book"), took(uint64(m.skew.Microseconds())))
+	return []string{s, fmt.Sprintf("%s unexplained in %d of %s (readings differ by up to %s)",
+		count(uint64(off)), open, plural(uint64(all), "book"), took(uint64(m.skew.Microseconds())))}
 }
 
 // signed writes a number that may be negative.
