@@ -28,13 +28,18 @@ func newDesk(station string, direction record.Direction, layer record.Layer, uni
 // add writes a line; one without packets is left out, but for the first and the
 // last.
 func (d *desk) add(line record.Line, layer record.Layer, what string, n int64, names ...string) *record.Entry {
+	if n == 0 && line != record.Remainder && (line != record.Came || len(d.lines) > 0) {
+		return &record.Entry{}
+	}
+	return d.line(line, layer, what, n, names...)
+}
+
+// line writes a line whatever it says.
+func (d *desk) line(line record.Line, layer record.Layer, what string, n int64, names ...string) *record.Entry {
 	if line == record.Came {
 		d.rest += n
 	} else {
 		d.rest -= n
-	}
-	if n == 0 && line != record.Remainder && (line != record.Came || len(d.lines) > 0) {
-		return &record.Entry{}
 	}
 	d.lines = append(d.lines, record.Entry{
 		Station: d.station, Direction: d.direction, Layer: layer, Line: line, What: what, Unit: d.unit, Packets: n,
@@ -67,10 +72,10 @@ func (d *desk) lost(b *book, l *loss) {
 	if d.unit == packets && l.counted == nil {
 		n = int64(l.seenPackets)
 	}
-	if n == 0 {
+	if n == 0 && l.seen == 0 {
 		return
 	}
-	e := d.add(line, l.layer, l.what, n)
+	e := d.line(line, l.layer, l.what, n) // none is counted though some were seen: that is told too
 	e.IfName = l.ifname
 	if l.counted != nil {
 		e.Counter, e.Counted = strings.Join(l.counters, " "), l.counted

@@ -40,6 +40,9 @@ func (b *book) drops(list []*record.Drop) {
 			continue // no packet: of a Unix or netlink socket
 		}
 		c := b.classify(d)
+		if at := b.link(d.IfName); c.station == device && (at == nil || stacked(at)) {
+			c.station, c.perLink = elsewhere, false // of an interface that is gone, or not balanced
+		}
 		// Behind the transport's counters, what is freed benignly has been
 		// delivered before: duplicates, what closed sockets held.
 		if d.Verdict == record.Benign && len(c.counters) == 0 && (c.station == transport || c.station == elsewhere) {

@@ -122,6 +122,7 @@ func (b *book) bridged(stack *desk) *desk {
 	for name, p := range b.links {
 		switch l := b.link(name); {
 		case b.isPort(name):
+			bridges = true
 			out += int64(p.outBuffers)
 			groupIn += int64(p.groupIn)
 			groupOut += int64(p.groupOut)
@@ -136,7 +137,7 @@ func (b *book) bridged(stack *desk) *desk {
 			groupOut += int64(p.groupIn)
 		}
 	}
-	if !bridges {
+	if !bridges && len(b.of(bridge, record.In, "")) == 0 {
 		return nil
 	}
 	d := newDesk(bridge, record.In, record.BridgeLayer, buffers)
