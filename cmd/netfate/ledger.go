@@ -40,7 +40,9 @@ come back in the next with the other sign. docs/ledger.md has the equations.`,
 			case layers && draw:
 				return usagef("--layers and --draw are two views: choose one")
 			case w.pid != 0 || w.comm != "" || w.container != "":
-				return usagef("the kernel's counters belong to namespaces and interfaces: select with --netns or -i")
+				return usagef("the kernel's counters belong to namespaces: select with --netns")
+			case w.iface != "":
+				return usagef("-i %s: a packet is in the books of all interfaces that it crosses; --layers shows each, --netns selects", w.iface)
 			}
 			once := w.duration > 0 && w.read == "" && !cmd.Flags().Changed("every")
 			w.cfg.Ledger, w.cfg.Drops, w.cfg.Flows = true, true, true
