@@ -44,7 +44,7 @@ come back in the next with the other sign. docs/ledger.md has the equations.`,
 			case w.iface != "":
 				return usagef("-i %s: a packet is in the books of all interfaces that it crosses; --layers shows each, --netns selects", w.iface)
 			}
-			once := w.duration > 0 && w.read == "" && !cmd.Flags().Changed("every")
+			one := w.duration > 0 && w.read == "" && !cmd.Flags().Changed("every")
 			w.cfg.Ledger, w.cfg.Drops, w.cfg.Flows = true, true, true
 			if err := w.prepare(cmd.Context(), nil); err != nil {
 				return err
@@ -57,8 +57,11 @@ come back in the next with the other sign. docs/ledger.md has the equations.`,
 			case draw:
 				o.By = "draw"
 			}
-			if once {
-				w.cfg.Interval, o.Once, o.Screen = w.duration, true, nil
+			if o.Once = one || w.read != ""; o.Once {
+				o.Screen = nil
+			}
+			if one {
+				w.cfg.Interval = w.duration
 			}
 			book, err := verdict.New()
 			if err != nil {

@@ -81,11 +81,15 @@ type ledgerKey struct {
 	what, location string
 }
 
+// ledgerKeys is the number of lines held unless told otherwise: those of a thousand
+// namespaces, some 25 MB.
+const ledgerKeys = 4 * DefaultMaxKeys
+
 // NewLedgerSums returns empty books, shown by one of [LedgerViews]. What does not
 // fit maxKeys lines is counted and said to be missing.
 func NewLedgerSums(by string, maxKeys int) *LedgerSums {
 	if maxKeys <= 0 {
-		maxKeys = DefaultMaxKeys
+		maxKeys = ledgerKeys
 	}
 	return &LedgerSums{by: by, maxKeys: maxKeys, lines: map[ledgerKey]*record.Entry{}}
 }

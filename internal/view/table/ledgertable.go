@@ -49,11 +49,17 @@ func (m *LedgerSums) headline(g *signs) []string {
 			}
 		}
 	}
+	if m.folded > 0 {
+		return []string{s, "whether all balances is not known, since not all lines found room"}
+	}
 	if open == 0 {
 		return []string{s, "all balances"}
 	}
-	return []string{s, fmt.Sprintf("%s unexplained in %d of %s (readings differ by up to %s)",
-		count(uint64(off)), open, plural(uint64(all), "book"), took(uint64(m.skew.Microseconds())))}
+	missing := fmt.Sprintf("%s unexplained in %d of %s", count(uint64(off)), open, plural(uint64(all), "book"))
+	if m.skew > 0 {
+		missing += fmt.Sprintf(" (readings differ by up to %s)", took(uint64(m.skew.Microseconds())))
+	}
+	return []string{s, missing}
 }
 
 // signed writes a number that may be negative.
@@ -82,8 +88,8 @@ func spaceName(b *ledgerBooks, g *signs) string {
 // sumLines is a row for each namespace and direction.
 func (m *LedgerSums) sumLines(o *Options, g *signs) []string {
 	t := grid{signs: *g, colour: o.Colour, memory: o.memory, columns: []column{
-		{title: "NAMESPACE", middle: true, min: 12}, {title: "WAY"}, {title: "CAME", right: true}, {title: "DELIVERED", right: true},
-		{title: "FORWARDED", right: true}, {title: "OTHER", right: true, label: "other ", rank: 1}, {title: "LOST", right: true}, {title: "UNEXPLAINED", right: true},
+		{title: "NAMESPACE", middle: true, min: 12}, {title: "WAY"}, {title: "CAME", right: true}, {title: "DELIVERED", right: true, label: "delivered ", rank: 1},
+		{title: "FORWARDED", right: true, label: "forwarded ", rank: 2}, {title: "OTHER", right: true, label: "other ", rank: 2}, {title: "LOST", right: true}, {title: "UNEXPLAINED", right: true},
 	}}
 	list := m.books(record.NetNSScope)
 	quiet := 0
