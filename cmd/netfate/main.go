@@ -72,6 +72,7 @@ attaches is gone when it ends.`,
   sudo netfate drops --each port 53   each lost DNS packet as it happens
   sudo netfate flows --by process     who uses the bandwidth
   sudo netfate conns --failed         who cannot connect, and why
+  sudo netfate ledger                 where every packet went, and what is unexplained
   sudo netfate dns --by server        which resolver is slow or silent
   netfate explain NETFILTER_DROP      what a reason means and what to do
   sudo netfate doctor                 what this kernel supports`,
@@ -84,7 +85,7 @@ attaches is gone when it ends.`,
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	overview(root)
-	root.AddCommand(newDrops(), newFlows(), newConns(), newDNS(), newHTTP(), newWatch(), newRecord(), newDiff(), newExplain(), newDoctor(), newVersion(), newRun(), newPs(), newStop(), newMap(), newLog(), newCheck())
+	root.AddCommand(newDrops(), newFlows(), newConns(), newDNS(), newHTTP(), newLedger(), newWatch(), newRecord(), newDiff(), newExplain(), newDoctor(), newVersion(), newRun(), newPs(), newStop(), newMap(), newLog(), newCheck())
 	return root
 }
 

@@ -109,6 +109,18 @@ func night() []record.Batch {
 				Endpoints: ends("198.51.100.7", "192.0.2.1", 443, web), Reason: "TCP_OFOMERGE", Subsystem: "core",
 				Location: "tcp_data_queue_ofo+0x1", Verdict: record.Benign, Packets: 1, Bytes: 60, Buffers: 1, Direction: record.In,
 			})
+		seen := uint64(3)
+		for _, e := range []record.Entry{
+			{Station: "ip", Layer: record.RoutingLayer, Line: record.Came, What: "from the layer below", Packets: 1000},
+			{Station: "ip", Layer: record.NetfilterLayer, Line: record.LostLine, What: "NETFILTER_DROP", Packets: 3, Seen: &seen, Verdict: record.Policy},
+			{Station: "ip", Layer: record.RoutingLayer, Line: record.Remainder, Packets: -2},
+			{Station: "total", Layer: record.TotalLayer, Line: record.Came, What: "received", Packets: 1000},
+			{Station: "total", Layer: record.TotalLayer, Line: record.Remainder, Packets: -2},
+		} {
+			e.Time, e.Start, e.Host, e.Scope, e.NetNS, e.NetNSName = b.End, b.Start, "web1", record.NetNSScope, 4026531840, "host"
+			e.Direction, e.Unit = record.In, "buffers"
+			b.Ledger = append(b.Ledger, e)
+		}
 		b.Samples = append(b.Samples, b.Drops[0])
 		b.Samples[0].Sample, b.Samples[0].Packet = true, []byte{0x45, 0}
 		for range 4 {

@@ -19,12 +19,14 @@ func newRecord() *cobra.Command {
 	w := &watch{every: time.Second}
 	var path string
 	var maxBytes int64
+	var books bool
 	cmd := &cobra.Command{
 		Use:   "record -w FILE [FILTER]",
 		Short: "Save what the sensors saw, for -r on any machine",
 		Long: `Record keeps what drops, flows, conns, dns and http would show, with samples of lost
 packets, in a file that every command reads with -r: anywhere, without privileges. Of
-requests it keeps no queries, and of TLS what the handshakes tell. The file is bounded
+requests it keeps no queries, and of TLS what the handshakes tell. With --ledger it
+keeps the books that netfate ledger shows. The file is bounded
 by --max-size and --duration and good up to its last second even if netfate is killed.`,
 		Example: `  sudo netfate record -w night.nfr -d 8h     a night
   sudo netfate record -w - | ssh desk 'cat > host.nfr'
@@ -36,7 +38,10 @@ by --max-size and --duration and good up to its last second even if netfate is k
 				return usagef("record needs -w FILE; '-w -' writes to standard output")
 			}
 			w.cfg.Drops, w.cfg.Flows, w.cfg.Conns, w.cfg.Queries, w.cfg.Requests = true, true, true, true, true
-			w.cfg.Samples = fewSamples
+			w.cfg.Samples, w.cfg.Ledger = fewSamples, books
+			if books && len(args) > 0 {
+				return usagef("--ledger balances all packets: leave the filter %q out, or --ledger", expression(args))
+			}
 			if err := w.prepare(cmd.Context(), args); err != nil {
 				return err
 			}
@@ -46,6 +51,7 @@ by --max-size and --duration and good up to its last second even if netfate is k
 	f := cmd.Flags()
 	f.StringVarP(&path, "write", "w", "", "file to write, - for standard output")
 	f.Int64Var(&maxBytes, "max-size", 1<<30, "stop when the file has this many bytes")
+	f.BoolVar(&books, "ledger", false, "keep the ledger too: reads the kernel's counters of all namespaces each interval")
 	f.DurationVarP(&w.duration, "duration", "d", 0, "stop after this long, for example 8h (0: until Ctrl-C)")
 	f.DurationVar(&w.every, "every", w.every, "length of an interval")
 	w.selection(cmd)

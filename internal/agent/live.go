@@ -28,6 +28,7 @@ type live struct {
 	requests  requests      // likewise
 	plaintext plaintext     // likewise
 	counts    requestCounts // likewise
+	books     books         // its reader likewise
 	peers     peers         // names nobody if not asked for
 
 	dropTable *table.Drops
@@ -146,6 +147,7 @@ func (l *live) readSamples(until time.Time) error {
 // Stop implements feed.
 func (l *live) Stop() error {
 	var errs []error
+	l.books.end(context.Background(), l.names, time.Now()) // while the sensors still see what is counted
 	if l.drops != nil {
 		errs = append(errs, l.drops.Detach(), l.readSamples(time.Now()))
 	}
@@ -176,9 +178,11 @@ func (l *live) Stop() error {
 // Roll implements feed.
 func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, error) {
 	l.clock = kernel.ReadClock()
+	began := time.Now()
 	if err := l.poll(); err != nil {
 		return nil, err
 	}
+	l.books.end(ctx, l.names, began)
 	if l.conns.sensor != nil {
 		if err := l.conns.end(); err != nil {
 			return nil, err
@@ -218,6 +222,7 @@ func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, e
 	l.nameQueries(b.Queries)
 	l.nameRequests(b.Requests)
 	l.counts.roll(b, l.names.host)
+	l.books.roll(b, l.names.host, l.drops != nil)
 	return l.cfg.Select.apply(b), l.rollLosses(b)
 }
 
@@ -298,6 +303,21 @@ func takeKnown(rows []flowRow, over bool, known func(*flowRow) bool) (take, left
 		left = append(left, *r)
 	}
 	return take, left
+}
+
+// startBooks takes the first sample of counters, and forgets what the sensors saw
+// before it.
+func (l *live) startBooks(ctx context.Context) error {
+	if l.books.reader == nil {
+		return nil
+	}
+	if err := l.poll(); err != nil {
+		return err
+	}
+	l.dropTable.Roll(func(*decode.DropKey, *table.Drop) {})
+	l.rows = l.rows[:0]
+	l.books.begin(ctx, l.names)
+	return nil
 }
 
 // findPlaces finds the namespaces of drops that come without.

@@ -32,6 +32,7 @@ type names struct {
 	book      *verdict.Book
 	owners    *owner.Sensor
 	learned   map[decode.ProcessKey]struct{} // asked about in this interval
+	links     linkNames                      // of this interval's sample of counters, if there is one
 	failed    uint64                         // refreshes that could not look up everything
 
 	ownerless // sockets of owners that packets did not tell
@@ -143,7 +144,9 @@ func (n *names) where(e *record.Endpoints, netns, ifindex uint32) {
 		e.NetNSName = n.netns.Name(netns)
 	}
 	if ifindex != 0 {
-		if i, ok := n.ifaces.Lookup(netns, ifindex); ok {
+		if name := n.links[linkKey{netns, ifindex}]; name != "" {
+			e.IfName = name
+		} else if i, ok := n.ifaces.Lookup(netns, ifindex); ok {
 			e.IfName = i.Name
 		} else {
 			e.IfName = fmt.Sprintf("if%d", ifindex)

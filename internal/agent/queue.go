@@ -72,7 +72,7 @@ func (q *queue) run(failed func(error)) {
 }
 
 func rows(b *record.Batch) int {
-	return len(b.Drops) + len(b.Samples) + len(b.Flows) + len(b.Conns) + len(b.Requests) + len(b.RequestCounts) + len(b.Queries) + len(b.Lost)
+	return len(b.Drops) + len(b.Samples) + len(b.Flows) + len(b.Conns) + len(b.Requests) + len(b.RequestCounts) + len(b.Queries) + len(b.Ledger) + len(b.Lost)
 }
 
 // push queues b, or adds it to what waits for room.
@@ -106,7 +106,7 @@ func (q *queue) restBatch() *record.Batch {
 	for _, l := range []record.Lost{
 		{Reason: "full", Count: rows, Effect: "these rows are counted, but without addresses, as other"},
 		{Reason: "full of samples", Count: samples, Effect: "these events are counted, but not shown one by one"},
-		{Reason: "full of single rows", Count: single, Effect: "these connections, requests or queries are not told"},
+		{Reason: "full of single rows", Count: single, Effect: "these connections, requests, queries or lines of the ledger are not told"},
 	} {
 		if l.Count > 0 {
 			l.Time, l.Place = b.End, "queue of "+q.name

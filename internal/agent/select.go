@@ -39,7 +39,7 @@ func (s *Select) apply(b *record.Batch) *record.Batch {
 	if !s.Any() {
 		return b
 	}
-	return &record.Batch{
+	kept := &record.Batch{
 		Start: b.Start, End: b.End, Lost: b.Lost,
 		Drops:    keep(s, b.Drops, func(r *record.Drop) *record.Endpoints { return &r.Endpoints }),
 		Samples:  keep(s, b.Samples, func(r *record.Drop) *record.Endpoints { return &r.Endpoints }),
@@ -48,6 +48,14 @@ func (s *Select) apply(b *record.Batch) *record.Batch {
 		Requests: keep(s, b.Requests, func(r *record.Request) *record.Endpoints { return &r.Endpoints }),
 		Queries:  keep(s, b.Queries, func(r *record.Query) *record.Endpoints { return &r.Endpoints }),
 	}
+	for i := range b.Ledger {
+		e := &b.Ledger[i]
+		if s.NetNS != 0 && e.NetNS != s.NetNS || s.Interface != "" && e.IfName != s.Interface {
+			continue
+		}
+		kept.Ledger = append(kept.Ledger, *e)
+	}
+	return kept
 }
 
 // keep returns the records of list that were asked about.

@@ -17,6 +17,8 @@ import (
 
 	"github.com/netfate/netfate/internal/filter"
 	"github.com/netfate/netfate/internal/kernel"
+	"github.com/netfate/netfate/internal/ledger"
+	"github.com/netfate/netfate/internal/ledger/counters"
 	"github.com/netfate/netfate/internal/sensor/conn"
 	dnssensor "github.com/netfate/netfate/internal/sensor/dns"
 	"github.com/netfate/netfate/internal/sensor/drop"
@@ -53,6 +55,9 @@ type Config struct {
 	Filter *filter.Pair
 	// Select restricts what the sinks get.
 	Select Select
+	// Ledger balances drops and flows with the kernel's counters; it needs Flows,
+	// and is blind without Drops for what nothing counts.
+	Ledger bool
 	// Interval is the time between two batches, 0 for one second.
 	Interval time.Duration
 	// Samples is how many events each CPU may sample in a tenth of a second;
@@ -116,6 +121,9 @@ func Run(ctx context.Context, cfg Config, outputs []Output, ready func(lacks []s
 		})
 	}
 	if err = l.attach(); err == nil {
+		err = l.startBooks(ctx)
+	}
+	if err == nil {
 		ready(l.lacks())
 		defer saveMemory()()
 		err = pump(ctx, l, cfg.Interval, queues)
@@ -191,6 +199,9 @@ func wire(cfg Config) (*live, error) {
 		return nil, err
 	}
 	l := &live{cfg: cfg, names: newNames(host, reasons, book), dropTable: table.NewDrops(), tick: tickNS()}
+	if cfg.Ledger {
+		l.books = books{reader: counters.New(), ledger: ledger.New(book), only: cfg.Select.NetNS}
+	}
 	if err := l.load(args, types); err != nil {
 		return nil, errors.Join(kernel.Diagnose(err, "load the sensors"), l.close())
 	}

@@ -77,6 +77,8 @@ func (f *Field) empty(v reflect.Value) bool {
 		return v.Uint() == 0
 	case kindUintPtr:
 		return v.IsNil()
+	case kindInt:
+		return v.Int() == 0
 	case kindBool:
 		return !v.Bool()
 	case kindTime:
@@ -104,6 +106,8 @@ func (f *Field) appendJSON(dst []byte, v reflect.Value) []byte {
 		if f.Role == Measure {
 			return strconv.AppendUint(dst, v.Uint(), 10)
 		}
+	case kindInt: // a measure: it has a sign, and its zero is a value
+		return strconv.AppendInt(dst, v.Int(), 10)
 	}
 	if f.empty(v) {
 		return append(dst, "null"...)

@@ -23,7 +23,7 @@ const (
 // struct field; nothing is written down twice.
 type Field struct {
 	Name   string // snake_case, as in JSON, CSV and SQL
-	Type   string // time, string, uint, bool, addr, strings, bytes
+	Type   string // time, string, uint, int, bool, addr, strings, bytes
 	Unit   string // packets, bytes, buffers, us; empty if it has none
 	Role   Role
 	Doc    string // one sentence
@@ -41,6 +41,7 @@ const (
 	kindString kind = iota
 	kindUint
 	kindUintPtr
+	kindInt
 	kindBool
 	kindTime
 	kindAddr
@@ -93,6 +94,8 @@ func typeName(t reflect.Type) string {
 		return "bool"
 	case reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		return "uint"
+	case reflect.Int64:
+		return "int"
 	case reflect.Pointer:
 		return typeName(t.Elem())
 	}
@@ -106,6 +109,8 @@ func kindOf(t reflect.Type, name string) kind {
 			return kindUintPtr
 		}
 		return kindUint
+	case "int":
+		return kindInt
 	case "bool":
 		return kindBool
 	case "time":
@@ -127,7 +132,7 @@ func (f *Field) value(rec any) reflect.Value {
 
 // Get returns the field's value in rec, a pointer to a record of the kind that
 // the field was declared on: nil if it is not known (zero, except for measures
-// and booleans, where zero is a value), else a time.Time, string, uint64,
+// and booleans, where zero is a value), else a time.Time, string, uint64, int64,
 // bool, netip.Addr, []string or []byte.
 func (f *Field) Get(rec any) any {
 	v := f.value(rec)
@@ -145,6 +150,8 @@ func (f *Field) Get(rec any) any {
 			return nil
 		}
 		return v.Uint()
+	case "int":
+		return v.Int()
 	case "string":
 		if v.String() == "" {
 			return nil
@@ -170,6 +177,8 @@ func (f *Field) Text(rec any) string {
 		return strconv.FormatBool(v)
 	case uint64:
 		return strconv.FormatUint(v, 10)
+	case int64:
+		return strconv.FormatInt(v, 10)
 	case netip.Addr:
 		return v.String()
 	case time.Time:

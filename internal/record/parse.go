@@ -135,6 +135,8 @@ func (f *Field) parseOwn(data []byte, v reflect.Value) (rest []byte, ok bool) {
 		return nil, false
 	case kindUint, kindUintPtr:
 		return f.parseUint(data, v)
+	case kindInt:
+		return parseInt(data, v)
 	case kindStrings:
 		return parseStrings(data, v)
 	}
@@ -201,6 +203,26 @@ func (f *Field) parseUint(data []byte, v reflect.Value) (rest []byte, ok bool) {
 		return nil, false
 	}
 	v.SetUint(x)
+	return data[n:], true
+}
+
+func parseInt(data []byte, v reflect.Value) (rest []byte, ok bool) {
+	n := 0
+	if len(data) > 0 && data[0] == '-' {
+		n = 1
+	}
+	first := n
+	for n < len(data) && data[n] >= '0' && data[n] <= '9' {
+		n++
+	}
+	if n == first || n > 20 || (n > first+1 && data[first] == '0') {
+		return nil, false
+	}
+	x, err := strconv.ParseInt(string(data[:n]), 10, 64)
+	if err != nil {
+		return nil, false
+	}
+	v.SetInt(x)
 	return data[n:], true
 }
 

@@ -157,5 +157,8 @@ type Batch struct {
 	// and path; nothing else is known of them.
 	RequestCounts []RequestSum
 	Queries       []Query
-	Lost          []Lost
+	// Ledger is the books of the interval, by scope and direction, each in the
+	// order in which packets pass its layers.
+	Ledger []Entry
+	Lost   []Lost
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // kinds returns a new zero record of every kind.
-func kinds() []any { return []any{new(Drop), new(Flow), new(Alert), new(Change), new(Lost)} }
+func kinds() []any { return []any{new(Drop), new(Flow), new(Alert), new(Change), new(Entry), new(Lost)} }
 
 // fill sets every field of rec to a value of its own that is not zero.
 func fill(t *testing.T, rec any) {
@@ -41,6 +41,9 @@ func fill(t *testing.T, rec any) {
 		case **uint32:
 			*x = new(uint32)
 			**x = uint32(n)
+		case **uint64:
+			*x = new(uint64)
+			**x = n
 		default:
 			switch v.Kind() {
 			case reflect.String:
@@ -49,6 +52,8 @@ func fill(t *testing.T, rec any) {
 				v.SetBool(true)
 			case reflect.Uint16, reflect.Uint32, reflect.Uint64:
 				v.SetUint(1<<v.Type().Bits() - n)
+			case reflect.Int64:
+				v.SetInt(-1<<62 + int64(n))
 			default:
 				t.Fatalf("%s: do not know how to fill a %s", f.Name, v.Type())
 			}
@@ -282,7 +287,7 @@ func TestDeclarations(t *testing.T) {
 			case TimeRole:
 				times++
 			case Measure:
-				if f.Type != "uint" {
+				if f.Type != "uint" && f.Type != "int" {
 					t.Errorf("%s: a measure of type %s", id, f.Type)
 				}
 			case Dimension:

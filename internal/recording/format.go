@@ -64,6 +64,7 @@ type Counts struct {
 	Conns    uint64 `json:"conns,omitempty"`
 	Requests uint64 `json:"requests,omitempty"`
 	Queries  uint64 `json:"queries,omitempty"`
+	Ledger   uint64 `json:"ledger,omitempty"`
 	Lost     uint64 `json:"lost"`
 }
 
@@ -75,6 +76,7 @@ func (c *Counts) add(b *record.Batch) {
 	c.Conns += uint64(len(b.Conns))
 	c.Requests += uint64(len(b.Requests))
 	c.Queries += uint64(len(b.Queries))
+	c.Ledger += uint64(len(b.Ledger))
 	c.Lost += uint64(len(b.Lost))
 }
 
@@ -88,6 +90,7 @@ type batchLine struct {
 	Conns    uint64    `json:"conns,omitempty"`
 	Requests uint64    `json:"requests,omitempty"`
 	Queries  uint64    `json:"queries,omitempty"`
+	Ledger   uint64    `json:"ledger,omitempty"`
 	Lost     uint64    `json:"lost"`
 }
 
@@ -95,7 +98,7 @@ func batchLineOf(b *record.Batch) batchLine {
 	return batchLine{
 		Start: b.Start.UTC(), End: b.End.UTC(),
 		Drops: uint64(len(b.Drops)), Samples: uint64(len(b.Samples)), Flows: uint64(len(b.Flows)), Conns: uint64(len(b.Conns)),
-		Requests: uint64(len(b.Requests)), Queries: uint64(len(b.Queries)), Lost: uint64(len(b.Lost)),
+		Requests: uint64(len(b.Requests)), Queries: uint64(len(b.Queries)), Ledger: uint64(len(b.Ledger)), Lost: uint64(len(b.Lost)),
 	}
 }
 
@@ -104,18 +107,18 @@ func batchLineOf(b *record.Batch) batchLine {
 func (head *batchLine) missing(b *record.Batch) bool {
 	have := batchLineOf(b)
 	return have.Drops < head.Drops || have.Samples < head.Samples || have.Flows < head.Flows || have.Conns < head.Conns ||
-		have.Requests < head.Requests || have.Queries < head.Queries || have.Lost < head.Lost
+		have.Requests < head.Requests || have.Queries < head.Queries || have.Ledger < head.Ledger || have.Lost < head.Lost
 }
 
 func (head *batchLine) surplus(b *record.Batch) bool {
 	have := batchLineOf(b)
 	return have.Drops > head.Drops || have.Samples > head.Samples || have.Flows > head.Flows ||
-		have.Conns > head.Conns || have.Requests > head.Requests || have.Queries > head.Queries || have.Lost > head.Lost
+		have.Conns > head.Conns || have.Requests > head.Requests || have.Queries > head.Queries || have.Ledger > head.Ledger || have.Lost > head.Lost
 }
 
 // lines is how many lines follow the batch's own.
 func (head *batchLine) lines() int {
-	return int(head.Drops + head.Samples + head.Flows + head.Conns + head.Requests + head.Queries + head.Lost)
+	return int(head.Drops + head.Samples + head.Flows + head.Conns + head.Requests + head.Queries + head.Ledger + head.Lost)
 }
 
 // trailerLine closes a recording that was closed in order.
@@ -147,11 +150,11 @@ func (e *FullError) Error() string {
 func (e *FullError) Unwrap() error { return ErrFull }
 
 // kinds are the fields of each kind of record, worked out once per file.
-type kinds struct{ drop, flow, conn, request, query, lost []record.Field }
+type kinds struct{ drop, flow, conn, request, query, ledger, lost []record.Field }
 
 func newKinds() kinds {
 	return kinds{
 		drop: record.Fields(record.Drop{}), flow: record.Fields(record.Flow{}), conn: record.Fields(record.Conn{}),
-		request: record.Fields(record.Request{}), query: record.Fields(record.Query{}), lost: record.Fields(record.Lost{}),
+		request: record.Fields(record.Request{}), query: record.Fields(record.Query{}), ledger: record.Fields(record.Entry{}), lost: record.Fields(record.Lost{}),
 	}
 }

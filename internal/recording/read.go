@@ -146,7 +146,7 @@ func (r *Reader) next() (*record.Batch, error) {
 			return r.batch(head)
 		case "trailer":
 			return nil, r.trailer(body)
-		case "drop", "sample", "flow", "conn", "request", "query", "lost":
+		case "drop", "sample", "flow", "conn", "request", "query", "ledger", "lost":
 			return nil, fmt.Errorf("a %s line stands outside its batch", kind)
 		default:
 			r.unknown++
@@ -211,6 +211,9 @@ func (r *Reader) add(b *record.Batch, kind string, body []byte) error {
 	case "query":
 		b.Queries = append(b.Queries, record.Query{})
 		return record.ParseJSON(body, r.kinds.query, &b.Queries[len(b.Queries)-1])
+	case "ledger":
+		b.Ledger = append(b.Ledger, record.Entry{})
+		return record.ParseJSON(body, r.kinds.ledger, &b.Ledger[len(b.Ledger)-1])
 	case "lost":
 		b.Lost = append(b.Lost, record.Lost{})
 		return record.ParseJSON(body, r.kinds.lost, &b.Lost[len(b.Lost)-1])

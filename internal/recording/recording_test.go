@@ -53,6 +53,11 @@ func batch(seed uint64, n int) *record.Batch {
 			d.Packet[j] = byte(rng.Uint32())
 		}
 		b.Samples = append(b.Samples, d)
+		seen := rng.Uint64N(9)
+		b.Ledger = append(b.Ledger, record.Entry{
+			Time: b.End, Start: b.Start, Host: "web1", Scope: record.NetNSScope, NetNS: 4026531840, Direction: record.In, Layer: record.TransportLayer,
+			Line: record.Remainder, Packets: rng.Int64N(9) - 4, Seen: &seen,
+		})
 		for range 4 {
 			in, out := rng.Uint64N(1e4), rng.Uint64N(1e4)
 			b.Flows = append(b.Flows, record.Flow{

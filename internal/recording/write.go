@@ -109,6 +109,7 @@ func (w *Writer) halves(b *record.Batch) error {
 	one.Conns, two.Conns = b.Conns[:len(b.Conns)/2], b.Conns[len(b.Conns)/2:]
 	one.Requests, two.Requests = b.Requests[:len(b.Requests)/2], b.Requests[len(b.Requests)/2:]
 	one.Queries, two.Queries = b.Queries[:len(b.Queries)/2], b.Queries[len(b.Queries)/2:]
+	one.Ledger, two.Ledger = b.Ledger[:len(b.Ledger)/2], b.Ledger[len(b.Ledger)/2:]
 	one.Lost, two.Lost = nil, b.Lost
 	if head := batchLineOf(&one); head.lines() == 0 {
 		w.err = errors.New("write recording: one record is larger than a batch may be")
@@ -146,6 +147,9 @@ func (w *Writer) appendBatch(dst []byte, b *record.Batch) ([]byte, error) {
 	}
 	for i := range b.Queries {
 		dst = appendLine(dst, "query", w.kinds.query, &b.Queries[i])
+	}
+	for i := range b.Ledger {
+		dst = appendLine(dst, "ledger", w.kinds.ledger, &b.Ledger[i])
 	}
 	for i := range b.Lost {
 		dst = appendLine(dst, "lost", w.kinds.lost, &b.Lost[i])

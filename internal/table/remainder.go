@@ -27,7 +27,7 @@ type Remainder struct {
 	// were left out since the last Batch.
 	Rows, Samples uint64
 	// Single are rows that cannot be added up and are not kept: connections,
-	// requests, queries.
+	// requests, queries, lines of the ledger.
 	Single uint64
 }
 
@@ -86,7 +86,7 @@ func (r *Remainder) Add(b *record.Batch) {
 	}
 	r.Rows += uint64(len(b.Drops) + len(b.Flows) + len(b.RequestCounts))
 	r.Samples += uint64(len(b.Samples))
-	r.Single += uint64(len(b.Conns) + len(b.Requests) + len(b.Queries))
+	r.Single += uint64(len(b.Conns) + len(b.Requests) + len(b.Queries) + len(b.Ledger))
 }
 
 // Batch returns what was added, frozen, and empties the remainder.

@@ -163,6 +163,28 @@ func (n *Names) Path(inode uint32) (string, bool) {
 	return e.path, true
 }
 
+// Space is a network namespace that is known.
+type Space struct {
+	Inode uint32
+	Name  string
+	Path  string // by which setns enters it
+}
+
+// Spaces returns the namespaces that the last Refresh found or that were asked
+// about, in the order of their numbers.
+func (n *Names) Spaces() []Space {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var list []Space
+	for _, inode := range n.known.Keys() {
+		if e, ok := n.known.Peek(inode); ok && !e.gone && e.path != "" {
+			list = append(list, Space{Inode: inode, Name: e.name, Path: e.path})
+		}
+	}
+	slices.SortFunc(list, func(a, b Space) int { return cmp.Compare(a.Inode, b.Inode) })
+	return list
+}
+
 func (n *Names) want(inode uint32) {
 	if _, ok := n.wanted[inode]; !ok && len(n.wanted) < maxWanted {
 		n.wanted[inode] = &search{pause: 1}

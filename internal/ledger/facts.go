@@ -1,0 +1,203 @@
+package ledger
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/netfate/netfate/internal/ledger/counters"
+	"github.com/netfate/netfate/internal/record"
+)
+
+// command returns the first shell command among steps of a rule, without its
+// comment.
+func command(lists ...[]string) string {
+	for _, steps := range lists {
+		for _, s := range steps {
+			if c, ok := strings.CutPrefix(s, "$ "); ok {
+				c, _, _ = strings.Cut(c, "  #")
+				return strings.TrimSpace(c)
+			}
+		}
+	}
+	return ""
+}
+
+// fact returns something of this host, read with the counters, that explains a
+// loss; empty if there is nothing.
+func (b *book) fact(l *loss) string {
+	switch l.what {
+	case "NETFILTER_DROP":
+		return b.ruleFact()
+	case "SOCKET_RCVBUFF":
+		return b.socketFact()
+	case "TCP_LISTEN_OVERFLOW":
+		return b.listenFact()
+	case "QDISC_DROP":
+		return b.queueFact(l.ifname)
+	case "XDP":
+		if link := b.link(l.ifname); link != nil && link.XDP.Mode != counters.XDPNone {
+			return fmt.Sprintf("XDP program %s (%s)", program(link.XDP.Program), link.XDP.Mode)
+		}
+	case "TC_INGRESS":
+		return b.filterFact("ingress")
+	case "TC_EGRESS":
+		return b.filterFact("egress")
+	case "RING":
+		if link := b.link(l.ifname); link != nil && link.Rings != nil {
+			return fmt.Sprintf("the ring has %d of at most %d descriptors", link.Rings.Rx, link.Rings.RxMax)
+		}
+	case "PKT_TOO_BIG":
+		return b.mtuFact()
+	}
+	return ""
+}
+
+func program(p counters.Program) string {
+	if p.Name != "" {
+		return p.Name
+	}
+	return fmt.Sprintf("number %d", p.ID)
+}
+
+// ruleFact names the nftables rule that dropped, as far as counters tell it;
+// otherwise those that may have.
+func (b *book) ruleFact() string {
+	var grew, silent []string
+	for i := range b.NFT.Rules {
+		r := &b.NFT.Rules[i]
+		name := fmt.Sprintf("%s %s %s: %s", r.Family, r.Table, r.Chain, r.Text)
+		switch {
+		case r.Counted && r.Packets > 0:
+			grew = append(grew, fmt.Sprintf("%s (%d packets)", name, r.Packets))
+		case !r.Counted:
+			silent = append(silent, name)
+		}
+	}
+	for i := range b.NFT.Policies {
+		p := &b.NFT.Policies[i]
+		silent = append(silent, fmt.Sprintf("%s %s %s: policy drop", p.Family, p.Table, p.Chain))
+	}
+	switch {
+	case len(grew) > 0:
+		return "rule " + strings.Join(grew[:min(len(grew), 3)], "; ")
+	case len(silent) == 1:
+		return "candidate, without a counter: " + silent[0]
+	case len(silent) > 1:
+		return fmt.Sprintf("%d candidates without counters: %s; …", len(silent), silent[0])
+	}
+	return ""
+}
+
+// fullest returns the UDP socket that dropped most; nil if none did.
+func (b *book) fullest() (most *counters.Socket) {
+	for i := range b.Sockets {
+		if s := &b.Sockets[i]; strings.HasPrefix(s.Protocol, "udp") && s.Drops > 0 && (most == nil || s.Drops > most.Drops) {
+			most = s
+		}
+	}
+	return most
+}
+
+func (b *book) socketFact() string {
+	most := b.fullest()
+	if most == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s %s: %d of %d bytes wait, %d dropped", most.Protocol, most.Local, most.Queued, most.Buffer, most.Drops)
+}
+
+func (b *book) listenFact() string {
+	var most *counters.Listener
+	for i := range b.Listeners {
+		if l := &b.Listeners[i]; most == nil || l.Drops > most.Drops || l.Drops == most.Drops && l.Waiting > most.Waiting {
+			most = l
+		}
+	}
+	if most == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s: %d connections wait for accept, backlog %d", most.Local, most.Waiting, most.Max)
+}
+
+func (b *book) queueFact(ifname string) string {
+	l := b.link(ifname)
+	if l == nil {
+		return ""
+	}
+	q := b.root(l.Index)
+	if q == nil {
+		return ""
+	}
+	s := fmt.Sprintf("%s on %s", q.Kind, ifname)
+	if q.Limit.Value > 0 {
+		s += fmt.Sprintf(", limit %d %s", q.Limit.Value, q.Limit.Unit)
+	}
+	if q.Rate > 0 {
+		s += fmt.Sprintf(", rate %d bytes/s", q.Rate)
+	}
+	return s
+}
+
+func (b *book) filterFact(direction string) string {
+	for i := range b.Filters {
+		if f := &b.Filters[i]; f.Direction == direction {
+			return strings.TrimSpace(fmt.Sprintf("tc filter %s %s %s", f.Kind, f.Name, f.Program.Name))
+		}
+	}
+	for i := range b.TCX {
+		if t := &b.TCX[i]; t.Direction == direction {
+			return "tcx program " + program(t.Program)
+		}
+	}
+	return ""
+}
+
+func (b *book) mtuFact() string {
+	var least *counters.Interface
+	for i := range b.Interfaces {
+		if l := &b.Interfaces[i]; least == nil || l.MTU < least.MTU {
+			least = l
+		}
+	}
+	if least == nil {
+		return ""
+	}
+	return fmt.Sprintf("smallest MTU: %s, %d", least.Name, least.MTU)
+}
+
+// rest are the losses that no balance has, each for itself.
+func (b *book) rest() (list []*desk) {
+	for _, station := range []string{taps, elsewhere} {
+		for _, direction := range []record.Direction{record.In, record.Out, record.Forward} {
+			for _, l := range b.of(station, direction, "") {
+				d := newDesk(station, direction, l.layer, buffers)
+				d.came("lost", int64(l.number()))
+				d.lost(b, l)
+				list = append(list, d.close())
+			}
+		}
+	}
+	return append(list, b.tracked())
+}
+
+// tracked tells what connection tracking threw out to make room: entries, not
+// packets. Nil if there is nothing to tell.
+func (b *book) tracked() *desk {
+	if b.Conntrack == nil {
+		return nil
+	}
+	var early int64
+	for i := range b.Conntrack.CPUs {
+		early += int64(b.Conntrack.CPUs[i].EarlyDrop)
+	}
+	if early == 0 {
+		return nil
+	}
+	d := newDesk("conntrack", record.In, record.NetfilterLayer, "entries")
+	d.came("entries", early)
+	e := d.add(record.LostLine, record.NetfilterLayer, "early_drop", early, "early_drop")
+	e.Verdict, e.Why = record.Resource, "the table of tracked connections is full: unanswered ones were thrown out"
+	e.Fact = fmt.Sprintf("%d of %d entries", b.Conntrack.Count, b.Conntrack.Max)
+	e.Command = "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max"
+	return d.close()
+}

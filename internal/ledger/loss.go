@@ -1,0 +1,133 @@
+package ledger
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/internal/verdict"
+)
+
+// loss is a kind of loss with its numbers. Seen is in buffers, seenPackets in
+// packets of the wire.
+type loss struct {
+	cause
+	ifname            string
+	seen, seenPackets uint64
+	counted           *uint64
+	most              *record.Drop // the row that lost most
+	benign            bool         // all that was seen is
+}
+
+// number is how many packets were lost: what is counted, since that is read
+// together with what it is compared with, else what was seen.
+func (l *loss) number() uint64 {
+	switch {
+	case l.counted == nil:
+		return l.seen
+	case l.partial:
+		return max(*l.counted, l.seen)
+	}
+	return *l.counted
+}
+
+// drops takes in what the sensor saw.
+func (b *book) drops(list []*record.Drop) {
+	for _, d := range list {
+		if d.Proto == "" {
+			continue // no packet: of a Unix or netlink socket
+		}
+		c := b.classify(d)
+		if at := b.link(d.IfName); c.station == device && (at == nil || stacked(at)) {
+			c.station, c.perLink = elsewhere, false // of an interface that is gone, or not balanced
+		}
+		// Behind the transport's counters, what is freed benignly has been
+		// delivered before: duplicates, what closed sockets held.
+		if d.Verdict == record.Benign && len(c.counters) == 0 && (c.station == transport || c.station == elsewhere) {
+			continue
+		}
+		l := b.loss(c, d.IfName)
+		l.benign = d.Verdict == record.Benign && (l.seen == 0 || l.benign)
+		l.seen += d.Buffers
+		l.seenPackets += d.Packets
+		if l.most == nil || d.Buffers > l.most.Buffers {
+			l.most = d
+		}
+	}
+}
+
+// loss finds or makes the line of a cause.
+func (b *book) loss(c cause, ifname string) *loss {
+	if !c.perLink {
+		ifname = ""
+	}
+	for _, l := range b.losses {
+		if l.station == c.station && l.direction == c.direction && l.what == c.what && l.layer == c.layer && l.ifname == ifname &&
+			slices.Equal(l.counters, c.counters) {
+			return l
+		}
+	}
+	l := &loss{cause: c, ifname: ifname}
+	b.losses = append(b.losses, l)
+	return l
+}
+
+// count puts the counters to the losses, those that nobody saw included.
+func (b *book) count() {
+	for _, c := range b.causes {
+		if n, ok := b.sum(c.counters...); ok {
+			b.tell(b.loss(c, ""), c.counters, n)
+		}
+	}
+	for i := range b.Interfaces {
+		b.countLink(&b.Interfaces[i])
+	}
+	b.losses = slices.DeleteFunc(b.losses, func(l *loss) bool { return l.number() == 0 && l.seen == 0 })
+	slices.SortStableFunc(b.losses, func(x, y *loss) int { return cmp.Compare(y.number(), x.number()) })
+}
+
+func (b *book) tell(l *loss, names []string, n uint64) {
+	l.counters, l.counted = names, &n
+}
+
+// of returns the losses of a station; of an interface where they are by
+// interface.
+func (b *book) of(station string, direction record.Direction, ifname string) (list []*loss) {
+	for _, l := range b.losses {
+		if l.station == station && l.direction == direction && (ifname == "" || l.ifname == ifname) {
+			list = append(list, l)
+		}
+	}
+	return list
+}
+
+// describe says what a loss means and what to do about it.
+func (b *book) describe(e *record.Entry, l *loss) {
+	reason := l.what
+	c := verdict.Case{Reason: reason, Direction: l.direction}
+	if m := l.most; m != nil {
+		e.Location, e.PID, e.Comm, e.ContainerName = m.Location, m.PID, m.Comm, m.ContainerName
+		place, _, _ := strings.Cut(m.Location, "+")
+		c = verdict.Case{Reason: m.Reason, Subsystem: m.Subsystem, Place: place, Proto: m.Proto, SocketState: m.SocketState, Direction: m.Direction}
+		e.Verdict = m.Verdict
+	}
+	j := b.book().Judge(c)
+	e.Why = j.Why
+	if e.Verdict == "" {
+		e.Verdict = j.Verdict
+	}
+	if entry, err := b.book().Explain(reason); err == nil {
+		e.Command = command(entry.Confirm, entry.Fix)
+		if l.ifname != "" {
+			e.Command = strings.ReplaceAll(e.Command, "IFACE", l.ifname)
+		}
+		if s := b.fullest(); s != nil && l.what == "SOCKET_RCVBUFF" {
+			e.Command = strings.ReplaceAll(e.Command, "PORT", strconv.Itoa(int(s.Local.Port())))
+		}
+	}
+	e.Fact = b.fact(l)
+}
+
+func (b *book) book() *verdict.Book { return b.Ledger.book }
