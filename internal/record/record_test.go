@@ -16,7 +16,9 @@ import (
 )
 
 // kinds returns a new zero record of every kind.
-func kinds() []any { return []any{new(Drop), new(Flow), new(Alert), new(Change), new(Entry), new(Lost)} }
+func kinds() []any {
+	return []any{new(Drop), new(Flow), new(Alert), new(Change), new(Entry), new(Lost)}
+}
 
 // fill sets every field of rec to a value of its own that is not zero.
 func fill(t *testing.T, rec any) {
