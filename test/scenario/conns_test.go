@@ -179,8 +179,8 @@ func TestLossyLink(t *testing.T) {
 	if !cmp.Equal(want, ofFlows) {
 		t.Errorf("flows: got segments sent again, by namespace, %v, want %v", ofFlows, want)
 	}
-	if !known || slowest < 1000 {
-		t.Errorf("got flows with round-trip times: %v, %d us at most; want some, longer than a queue's 1 ms", known, slowest)
+	if !known || slowest < 200 {
+		t.Errorf("got flows with round-trip times: %v, %d us at most; want some, longer than without a queue", known, slowest)
 	}
 }
 
