@@ -181,6 +181,9 @@ func (b *book) leaving() *desk {
 		if !b.isPort(name) {
 			foreign += int64(p.foreignOut)
 		}
+		if l := b.link(name); l != nil && stacked(l) && l.LinkNSID < 0 {
+			foreign -= int64(p.foreignOut) // its lower device is here and has them too
+		}
 	}
 	d.came("other protocols", foreign)
 	for _, l := range b.of(ip, record.Out, "") {

@@ -481,6 +481,28 @@ func TestBalance(t *testing.T) {
 		}
 	})
 
+	t.Run("vlan", func(t *testing.T) {
+		b := c.watched(t, func(l *netlab.Lab) func() {
+			x, y := wired(l)
+			for _, n := range []*netlab.NetNS{x, y} {
+				if text, err := n.TryExec("ip", "link", "add", "link", "v", "name", "v7", "type", "vlan", "id", "7"); err != nil {
+					need.Feature{What: "VLANs", Options: []string{"CONFIG_VLAN_8021Q"}}.Skip(t, err)
+					t.Fatal(text)
+				}
+				n.Up("v7")
+			}
+			x.Addr("v7", "10.7.0.1/24")
+			y.Addr("v7", "10.7.0.2/24")
+			conn := y.ListenUDP("10.7.0.2:7")
+			return func() {
+				x.Datagrams("10.7.0.2:7", 30, payload)
+				read(t, conn, 30)
+			}
+		})
+		b.balanced(t)
+		b.want(t, "b", in, "transport", record.Delivered, "udp", 30)
+	})
+
 	t.Run("accept queue", func(t *testing.T) {
 		b := c.watched(t, func(l *netlab.Lab) func() {
 			x, y := wired(l)

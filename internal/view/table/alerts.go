@@ -17,6 +17,7 @@ type alerts struct {
 	o      Options
 	losses *alert.Losses
 	rows   *rows // nil for text
+	any    bool  // batch came
 }
 
 // NewAlerts is [NewDrops] for `netfate watch`: what losses finds in the batches,
@@ -35,6 +36,7 @@ func NewAlerts(out, errs io.Writer, o Options, losses *alert.Losses) (View, erro
 
 func (v *alerts) Batch(b *record.Batch) error {
 	found := v.losses.Batch(b)
+	v.any = true
 	v.notes.batch(b.Lost)
 	v.notes.batch(v.losses.Lost())
 	return v.show(found)
@@ -47,7 +49,7 @@ func (v *alerts) Close() error {
 	if n := v.losses.Held(); n > 0 {
 		v.notes.say(plural(n, "alert") + " held back, of places that came and went too often")
 	}
-	if v.losses.Learning() {
+	if v.any && v.losses.Learning() {
 		v.notes.say("it ended while it was learning what is usual; a shorter --learn alerts sooner")
 	}
 	v.notes.close()

@@ -128,8 +128,13 @@ func TestLedgerNothing(t *testing.T) {
 	if v, err = NewLedger(&out, &bytes.Buffer{}, Options{Once: true}); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Close(); err != nil || !strings.Contains(out.String(), "nothing was counted yet") {
-		t.Errorf("got %q, error %v; want it to say that nothing was counted", out.String(), err)
+	if err := v.Close(); err != nil || out.String() != "ledger: nothing was seen yet\n\n" {
+		t.Errorf("got %q, error %v; want it to say that nothing was seen, and no more", out.String(), err)
+	}
+	quiet := NewLedgerSums(ledgerBook, 0)
+	quiet.Add(&record.Batch{Start: time.Unix(0, 0), End: time.Unix(1, 0)})
+	if got := quiet.Lines(Options{}); len(got) < 2 || got[1] != "no packet came or went" {
+		t.Errorf("got %q, want it to say that no packet came", got)
 	}
 	if got := fmt.Sprint(scaled(5, 10, 40), scaled(0, 10, 40), scaled(20, 10, 40), scaled(1, 0, 40)); got != "20 0 40 0" {
 		t.Errorf("cells: got %s, want 20 0 40 0", got)

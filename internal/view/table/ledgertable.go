@@ -12,6 +12,9 @@ import (
 // Lines draws the view that was asked for.
 func (m *LedgerSums) Lines(o Options) []string {
 	g := o.signs()
+	if m.epoch == 0 {
+		return []string{"ledger: nothing was seen yet"}
+	}
 	lines := g.pack("", m.headline(&g), ": ", o.Width)
 	switch m.by {
 	case ledgerLayers:
@@ -30,9 +33,6 @@ func (m *LedgerSums) Lines(o Options) []string {
 
 // headline says what the books are of, and whether they balance.
 func (m *LedgerSums) headline(g *signs) []string {
-	if m.epoch == 0 {
-		return []string{"ledger: nothing was counted yet"}
-	}
 	s := "ledger"
 	if m.host != "" {
 		s += " of " + g.clean(m.host)
@@ -118,6 +118,9 @@ func (m *LedgerSums) sumLines(o *Options, g *signs) []string {
 			r.paint = "33"
 		}
 		t.rows = append(t.rows, r)
+	}
+	if len(t.rows) == 0 {
+		return []string{"no packet came or went"}
 	}
 	title, blocks := t.lines(o.Width)
 	lines := []string{title}
