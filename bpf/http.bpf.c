@@ -322,11 +322,12 @@ static __always_inline __u8 first_words(__u32 like)
 
 /*
  * Whether a request that begins with this number is one of those that are not copied,
- * by the client's port. If both ends are on this host, they come to the same. Of pipelined ones it is all or
- * none: they cannot be told apart here.
+ * by it and the client's port: each sensor that sees it comes to the same. Of pipelined
+ * ones it is all or none, since they cannot be told apart here.
  */
-static __always_inline bool is_quiet(__u64 mixed, __u32 seq, bool pipelined)
+static __always_inline bool is_quiet(__u16 port, __u32 seq, bool pipelined)
 {
+	__u64 mixed = port;
 	__u32 n = one_in;
 
 	if (!pipelined)

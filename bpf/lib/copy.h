@@ -104,8 +104,8 @@ static __always_inline __u32 netns_of(struct bpf_sock *sk, bool is_tcp)
 	} while (0)
 
 /*
- * The ends as a connected socket knows them: what is sent passes by behind netfilter's
- * translations, what is received before they are undone for it.
+ * The ends as a connected socket knows them: what is sent passes by here with
+ * netfilter's translations, what is received without.
  */
 static __always_inline void name_ends(struct bpf_sock *sk, struct tuple *t, __u8 dir)
 {
