@@ -102,7 +102,7 @@ func benignSockets() []Recipe {
 				client, server := pair(l)
 				server.ListenUDP("10.0.0.2:9000")
 				return client, func() int {
-					slow(client, 4000)
+					slow(client, 2000)
 					client.Datagrams("10.0.0.2:9000", 4, 700) // two go at once, two wait
 					waiting := queueLength(client)
 					client.Must("delete tbf", client.Netlink().QdiscDel(&netlink.GenericQdisc{QdiscAttrs: netlink.QdiscAttrs{

@@ -107,7 +107,7 @@ func compile(ctx context.Context, tests []test) error {
 
 // buildCommands builds what need.Command asks for.
 func buildCommands(ctx context.Context, root string) error {
-	for _, dir := range []string{"test/scenario/asker", "test/scenario/demo", "cmd/netfate"} {
+	for _, dir := range []string{"test/scenario/asker", "test/scenario/caller", "test/scenario/demo", "cmd/netfate"} {
 		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", filepath.Join(root, commands, filepath.Base(dir)), "./"+dir)
 		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
