@@ -58,6 +58,9 @@ func house() []place {
 		{dir: "internal/tracelog", level: facts},
 		{dir: "internal/runstate", level: facts, stdOnly: true},
 
+		// What is asked of a store; the stores are parts.
+		{dir: "internal/history", level: facts},
+
 		// Tables are keyed by what decode reads, so it is below them.
 		{dir: "internal/table", level: shared, pure: true},
 		// Conversations in packets: streams in order, and what they say.
@@ -86,7 +89,7 @@ func house() []place {
 		{dir: "internal/ledger", level: parts},
 		{dir: "internal/recording", level: parts},
 		{dir: "internal/capture", level: parts},
-		{dir: "internal/history", level: parts},
+		{dir: "internal/history/*", level: parts},
 		{dir: "internal/export/*", level: parts},
 		{dir: "internal/view/programs", level: parts, ebpf: []string{"btf"}},
 		{dir: "internal/view/*", level: parts},
