@@ -25,12 +25,15 @@ type Interval struct {
 	Skew time.Duration
 }
 
-// Ledger balances intervals. Build it with [New]; it keeps nothing from one to the
-// next and is safe for concurrent use.
+// Ledger balances intervals, one after the other. Build it with [New]; it is not
+// safe for concurrent use.
 type Ledger struct {
 	causes  []cause
 	regions []region
 	book    *verdict.Book
+	// beliefs are what was believed so far of lines that no counter has, by
+	// namespace and line; those of namespaces that are gone are forgotten.
+	beliefs map[counters.Place]map[string]*belief
 }
 
 // New returns a ledger that judges losses by the book.
@@ -51,11 +54,18 @@ func (l *Ledger) Balance(i *Interval) []record.Entry {
 	}
 	var out []record.Entry
 	known := map[uint32]bool{}
+	beliefs := l.beliefs
+	l.beliefs = map[counters.Place]map[string]*belief{}
 	for k := range d.Namespaces {
 		n := &d.Namespaces[k]
+		kept := beliefs[n.Identity()]
+		if kept == nil {
+			kept = map[string]*belief{}
+		}
+		l.beliefs[n.Identity()] = kept
 		known[n.Inode] = true
 		b := l.newBook(i, n, before(i.From, n))
-		b.skew = d.Skew + i.Skew
+		b.skew, b.kept = d.Skew+i.Skew, kept
 		b.flows(flows[n.Inode])
 		b.drops(drops[n.Inode])
 		out = append(out, b.balance()...)
@@ -112,6 +122,7 @@ type book struct {
 	// redirected are frames that XDP gave to devices, and that none of these is
 	// known to have sent yet.
 	redirected int64
+	kept       map[string]*belief // of the namespace, from one interval to the next
 }
 
 func (l *Ledger) newBook(i *Interval, n *counters.NamespaceDelta, old *counters.Namespace) *book {

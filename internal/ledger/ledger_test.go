@@ -78,10 +78,16 @@ func rulebook(t testing.TB) *verdict.Book {
 
 func (w *world) balance() []record.Entry {
 	w.t.Helper()
+	return w.balanceIn(New(rulebook(w.t)))
+}
+
+// balanceIn is balance by a ledger that may have intervals before this one.
+func (w *world) balanceIn(l *Ledger) []record.Entry {
+	w.t.Helper()
 	start := time.Date(2026, 3, 14, 3, 0, 0, 0, time.UTC)
 	a := &counters.Sample{Start: start, Namespaces: []counters.Namespace{w.from}, Host: counters.Host{Softnet: []counters.Softnet{{}}}}
 	b := &counters.Sample{Start: start.Add(time.Second), Namespaces: []counters.Namespace{w.to}, Host: counters.Host{Softnet: []counters.Softnet{{Dropped: w.softnet}}}}
-	lines := New(rulebook(w.t)).Balance(&Interval{Host: "h", From: a, To: b, Drops: w.drops, Flows: w.flows, Watched: !w.deaf})
+	lines := l.Balance(&Interval{Host: "h", From: a, To: b, Drops: w.drops, Flows: w.flows, Watched: !w.deaf})
 	addsUp(w.t, lines)
 	return lines
 }
@@ -262,6 +268,31 @@ func TestUnits(t *testing.T) {
 	}
 	if n := get(lines, record.In, device, record.LostLine, "RING"); n != 9 {
 		t.Errorf("lost in the ring: got %d, want 9", n)
+	}
+}
+
+// TestLate has counters and sensors come in different intervals, in either order:
+// together they balance as one long interval would.
+func TestLate(t *testing.T) {
+	const whole, joined = 100, 61 // buffers before and after GRO, of 150 packets
+	for _, first := range []uint64{0, 30, 61, 80, 100} {
+		l := New(rulebook(t))
+		var off, merged int64
+		for i, count := range []uint64{first, whole - first} {
+			w := newWorld(t)
+			w.link().Kind = "vxlan"
+			w.link().Stats.RxPackets = count
+			w.flows = append(w.flows, record.Flow{
+				Endpoints: record.Endpoints{NetNS: inode, IfName: "v", Proto: "tcp"}, Direction: record.In,
+				BuffersIn: []uint64{30, joined - 30}[i], PacketsIn: []uint64{119, 31}[i],
+			})
+			lines := w.balanceIn(l)
+			off += get(lines, record.In, device, record.Remainder, "")
+			merged += get(lines, record.In, device, record.Merged, "GRO")
+		}
+		if off != 0 || merged != whole-joined {
+			t.Errorf("%d counted first: got a remainder of %d and %d merged, want 0 and %d", first, off, merged, whole-joined)
+		}
 	}
 }
 

@@ -76,7 +76,7 @@ func (b *book) received(l *counters.Interface) *desk {
 		d.add(record.Merged, record.GROLayer, "GRO", int64(p.inPackets-p.inBuffers))
 	case rxBetween:
 		room := int64(p.inPackets - p.inBuffers)
-		d.add(record.Merged, record.GROLayer, "GRO", min(max(d.rest-int64(p.inBuffers), 0), room))
+		d.add(record.Merged, record.GROLayer, "GRO", b.belief("GRO of "+l.Name).more(d.rest-int64(p.inBuffers), room))
 	}
 	d.went(record.Passed, "to the stack", int64(p.inBuffers))
 	return d.close()

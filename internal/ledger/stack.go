@@ -190,7 +190,7 @@ func (b *book) leaving() *desk {
 		d.lost(b, l)
 	}
 	on := b.given()
-	d.add(record.Merged, record.RoutingLayer, "GSO", -min(max(on-d.rest, 0), b.cut(requests)))
+	d.add(record.Merged, record.RoutingLayer, "GSO", -b.belief("GSO").more(on-d.rest, b.cut(requests)))
 	d.went(record.Passed, "to queues", on)
 	return d.close()
 }
@@ -203,15 +203,15 @@ func (b *book) apart() bool {
 	return ok
 }
 
-// cut is how many more buffers software may have made of those of TCP: what
-// TCP counts are segments, of which the devices got some in buffers of several.
+// cut is how many more buffers software may have made of those of TCP, negative if
+// it is still to come: what TCP counts are segments, of which the devices got some in buffers of several.
 func (b *book) cut(requests int64) int64 {
 	segments := b.get("TcpOutSegs", "TcpRetransSegs")
 	made := requests - b.get("UdpOutDatagrams", "Udp6OutDatagrams", "UdpLiteOutDatagrams", "IcmpOutMsgs", "Icmp6OutMsgs")
 	for _, p := range b.links {
 		segments -= int64(p.tcpOutPackets - p.tcpOut)
 	}
-	return max(segments-made, 0)
+	return segments - made
 }
 
 // given is what IP and its like gave to queues: what devices got that no bridge

@@ -19,22 +19,22 @@ func Difference(a, b *Sample) *Delta {
 
 	before := make(map[Place]*Namespace, len(a.Namespaces))
 	for i := range a.Namespaces {
-		before[identity(a.Namespaces[i].Place)] = &a.Namespaces[i]
+		before[a.Namespaces[i].Identity()] = &a.Namespaces[i]
 	}
 	for i := range b.Namespaces {
 		n := &b.Namespaces[i]
-		old, ok := before[identity(n.Place)]
+		old, ok := before[n.Identity()]
 		if !ok {
 			d.Came = append(d.Came, n.Place)
 			continue
 		}
-		delete(before, identity(n.Place))
+		delete(before, n.Identity())
 		starts.take(old.Reads)
 		ends.take(n.Reads)
 		d.Namespaces = append(d.Namespaces, namespaceDifference(old, n, later))
 	}
 	for i := range a.Namespaces { // in its order
-		if _, gone := before[identity(a.Namespaces[i].Place)]; gone {
+		if _, gone := before[a.Namespaces[i].Identity()]; gone {
 			d.Gone = append(d.Gone, a.Namespaces[i].Place)
 		}
 	}
@@ -42,8 +42,8 @@ func Difference(a, b *Sample) *Delta {
 	return d
 }
 
-// identity is what makes two samples' namespaces the same.
-func identity(p Place) Place {
+// Identity is what makes two samples' namespaces the same.
+func (p Place) Identity() Place {
 	if p.Inode != 0 {
 		return Place{Inode: p.Inode}
 	}
