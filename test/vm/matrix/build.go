@@ -32,18 +32,24 @@ type test struct {
 // of them, about bytes of files, or about numbers, and not about a kernel.
 func elsewhere(name string) bool {
 	switch name {
-	case "internal/alert", "internal/arch", "internal/capture", "internal/diff", "internal/http", "internal/nft", "internal/quic", "internal/recording",
-		"internal/stream", "internal/tls", "internal/tlslib", "test/parse", "test/vm":
+	case "internal/alert", "internal/api", "internal/arch", "internal/capture", "internal/config", "internal/decode", "internal/diff", "internal/dns", "internal/flows",
+		"internal/http", "internal/nft", "internal/packet", "internal/quic", "internal/record", "internal/recording", "internal/section", "internal/stream",
+		"internal/table", "internal/tls", "internal/tlslib", "internal/value", "internal/webui", "test/parse", "test/vm":
 		return true
 	}
-	return strings.HasPrefix(name, "tools/") || strings.HasPrefix(name, "test/vm/")
+	for _, below := range []string{"internal/history/", "internal/view/", "test/vm/", "tools/"} {
+		if strings.HasPrefix(name, below) {
+			return true
+		}
+	}
+	return false
 }
 
-// ofPrograms are the packages whose tests load netfate's own programs, which is where
-// kernels differ the most.
+// ofPrograms are the packages whose tests load netfate's own programs one by one, which is
+// where kernels differ the most.
 func ofPrograms(name string) bool {
 	switch name {
-	case "cmd/netfate", "internal/kernel", "test/kernels", "test/netlab", "test/scenario", "test/scenario/demo", "test/ledger", "test/sensor", "test/wire":
+	case "internal/kernel", "test/kernels", "test/ledger", "test/netlab", "test/sensor", "test/wire":
 		return true
 	}
 	return false
