@@ -38,7 +38,7 @@ BTF ?= /sys/kernel/btf/vmlinux
 # Arguments of netfate, as in `make run ARGS="drops --all"`; also for `make demo`.
 ARGS ?=
 
-C_FILES = $(shell git ls-files --cached --others --exclude-standard 'bpf/*.c' 'bpf/lib/*.h' \
+C_FILES = $(shell git ls-files --cached --others --exclude-standard 'bpf/*.c' 'bpf/lib/*.h' 'bpf/http/*.h' 'bpf/tls/*.h' 'bpf/urls/*.h' \
 	'bpf/examples/*.h' 'test/loader/testdata/*.c')
 GO_DIRS := cmd internal test tools
 
