@@ -27,11 +27,10 @@ type usageMeter struct {
 // where a call comes too soon to tell.
 func (m *usageMeter) read(now time.Time) (l usage, ok bool, err error) {
 	before := *m
-	var spent unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &spent); err != nil {
-		return l, false, fmt.Errorf("read this process's CPU time: %w", err)
+	if m.own, err = readOwn(); err != nil {
+		return l, false, err
 	}
-	m.at, m.own = now, time.Duration(spent.Utime.Nano()+spent.Stime.Nano())
+	m.at = now
 	if m.idle, m.total, err = readTicks(); err != nil {
 		return l, false, err
 	}
@@ -40,9 +39,41 @@ func (m *usageMeter) read(now time.Time) (l usage, ok bool, err error) {
 		return l, false, nil
 	}
 	return usage{
-		own:  float64(m.own-before.own) / float64(passed) / float64(runtime.NumCPU()),
+		own:  share(m.own-before.own, passed),
 		idle: float64(m.idle-before.idle) / float64(m.total-before.total),
 	}, true, nil
+}
+
+// hurryTime is how soon the meter is read where this process takes hurry times its
+// budget or more: some ticks of the clock that tells how busy the host is.
+const (
+	hurryTime = 50 * time.Millisecond
+	hurry     = 4
+)
+
+// due reports whether the meter is to be read, which costs more than this: after
+// meterTime, or sooner where this process takes far more than its budget.
+func (m *usageMeter) due(now time.Time, budget float64) (bool, error) {
+	passed := now.Sub(m.at)
+	if passed >= meterTime || passed < hurryTime {
+		return passed >= meterTime, nil
+	}
+	own, err := readOwn()
+	return share(own-m.own, passed) >= hurry*budget, err
+}
+
+// share is CPU time as a share of what all CPUs had.
+func share(spent, passed time.Duration) float64 {
+	return float64(spent) / float64(passed) / float64(runtime.NumCPU())
+}
+
+// readOwn returns the CPU time that this process has taken.
+func readOwn() (time.Duration, error) {
+	var spent unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &spent); err != nil {
+		return 0, fmt.Errorf("read this process's CPU time: %w", err)
+	}
+	return time.Duration(spent.Utime.Nano() + spent.Stime.Nano()), nil
 }
 
 // readTicks reads the first line of /proc/stat (proc_stat(5)): the fourth and

@@ -102,7 +102,11 @@ const meterTime = 200 * time.Millisecond
 func (q *requests) adapt(now time.Time) error {
 	waiting, size := q.sensor.Waiting()
 	changed := q.shed.ring(now, waiting, size)
-	if now.Sub(q.meter.at) >= meterTime {
+	due, err := q.meter.due(now, q.shed.budget)
+	if err != nil {
+		return err
+	}
+	if due {
 		l, ok, err := q.meter.read(now)
 		if err != nil {
 			return err

@@ -59,7 +59,11 @@ func (s *shedder) load(now time.Time, l usage) bool {
 	pressed := l.idle < busy && l.own > s.budget
 	switch {
 	case pressed:
-		return s.set(now, s.level+int(math.Ceil(math.Log2(l.own/s.budget))))
+		more := int(math.Ceil(math.Log2(l.own / s.budget)))
+		if s.level == 0 {
+			more++ // the first one spares little where bodies are short
+		}
+		return s.set(now, s.level+more)
 	case l.idle < busy && 2*l.own > s.budget:
 		s.changed = now // one level less would press again
 	case now.Sub(s.changed) > calm:

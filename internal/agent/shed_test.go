@@ -36,6 +36,8 @@ func TestShed(t *testing.T) {
 		{"all of it", load(usage{1, 0}), 0, 10, true},
 		{"more than all", load(usage{1, 0}), 0, maxLevel, true},
 		{"no further", load(usage{1, 0}), 0, maxLevel, false},
+		{"anew", func() bool { return s.set(now, 0) }, 0, 0, true},
+		{"four times the budget", load(usage{0.08, 0}), 0, 3, true},
 	} {
 		now = now.Add(step.after)
 		if got := step.press(); got != step.change || s.level != step.level {
@@ -46,6 +48,31 @@ func TestShed(t *testing.T) {
 		s.level = level
 		if room, oneIn := s.keep(); room != want[0] || oneIn != want[1] {
 			t.Errorf("level %d: got %d bytes of one in %d, want %v", level, room, oneIn, want)
+		}
+	}
+}
+
+// TestDue has the meter read sooner where this process is the one that is busy.
+func TestDue(t *testing.T) {
+	own, err := readOwn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1000, 0)
+	for _, c := range []struct {
+		passed, spent time.Duration
+		want          bool
+	}{
+		{0, 0, false}, {hurryTime - 1, time.Hour, false}, {hurryTime, 0, false}, {hurryTime, time.Hour, true},
+		{meterTime - 1, 0, false}, {meterTime, 0, true},
+	} {
+		m := usageMeter{at: now.Add(-c.passed), own: own - c.spent}
+		// A second more than there is takes away what this test takes meanwhile.
+		if c.spent == 0 {
+			m.own += time.Second
+		}
+		if got, err := m.due(now, 0.02); got != c.want || err != nil {
+			t.Errorf("after %v with %v spent: got %v, %v; want %v", c.passed, c.spent, got, err, c.want)
 		}
 	}
 }
