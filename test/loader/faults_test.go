@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 
+	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -118,6 +119,7 @@ func (w *world) fails(code int, words []string, args ...string) {
 
 // TestManyMaps runs an object with 1,000 maps, pinned and not.
 func TestManyMaps(t *testing.T) {
+	need.Time(t)
 	w := newWorld(t)
 	var code strings.Builder
 	const many = 1000
@@ -156,6 +158,7 @@ func TestHugeMaps(t *testing.T) {
 
 // TestBrokenObjects has files that are no objects for this machine.
 func TestBrokenObjects(t *testing.T) {
+	need.Time(t)
 	w := newWorld(t)
 	path := source(t, "whole", ours)
 	text, err := os.ReadFile(compile(t, path))
@@ -182,6 +185,7 @@ func TestBrokenObjects(t *testing.T) {
 // TestSamePins starts a second object whose maps, programs and links have the
 // names of the first's, in the same directory, and stops them in either order.
 func TestSamePins(t *testing.T) {
+	need.Time(t)
 	w := newWorld(t)
 	const dir = "/sys/fs/bpf/same"
 	first := compile(t, source(t, "first", ours))

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netfate/netfate/internal/runstate"
+	"github.com/netfate/netfate/test/need"
 )
 
 // call is a system call as it is entered, of struct ptrace_syscall_info.
@@ -192,6 +193,7 @@ func TestKilled(t *testing.T) {
 
 // TestInterruptedEarly ends a run, as init systems do, while it starts.
 func TestInterruptedEarly(t *testing.T) {
+	need.Time(t)
 	w := newWorld(t)
 	before := w.othersAt()
 	object := compile(t, source(t, "early", ours))
@@ -206,6 +208,7 @@ func TestInterruptedEarly(t *testing.T) {
 
 // TestStopKilled kills stop itself, each time later in its work, until one ends.
 func TestStopKilled(t *testing.T) {
+	need.Time(t)
 	w := newWorld(t)
 	before := w.othersAt()
 	object := compile(t, source(t, "killed", ours))

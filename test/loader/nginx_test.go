@@ -24,6 +24,7 @@ const nginxSite = `
 // TestNginx has url_map beside nginx, asked by curl and flooded by wrk: XDP and
 // tc count exactly what the access log says, in both modes of XDP.
 func TestNginx(t *testing.T) {
+	need.Time(t)
 	need.Root(t)
 	object := compile(t, filepath.Join(examples, "url_map.bpf.c"))
 	for _, mode := range []string{"native", "generic"} {
