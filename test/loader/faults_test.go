@@ -268,6 +268,7 @@ func TestInterfaceGone(t *testing.T) {
 
 // TestSignals ends runs as init systems, terminals and impatient users do.
 func TestSignals(t *testing.T) {
+	need.Time(t)
 	w := newWorld(t)
 	object := compile(t, source(t, "signalled", ours))
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
@@ -285,6 +286,7 @@ func TestSignals(t *testing.T) {
 // TestReaderGone closes the pipe that events go to after the first line, as head
 // does.
 func TestReaderGone(t *testing.T) {
+	need.Time(t)
 	w := newWorld(t)
 	for name, code := range map[string]string{
 		"events": `
@@ -332,6 +334,7 @@ func (w *world) unmount(dir string) {
 
 // TestNotMounted lacks the file systems that tracepoints and pins need.
 func TestNotMounted(t *testing.T) {
+	need.Time(t)
 	t.Run("tracefs", func(t *testing.T) {
 		w := newWorld(t)
 		w.unmount("/sys/kernel/tracing")

@@ -165,6 +165,7 @@ func (w *world) wantOnly(before []string) {
 // TestKilled kills a run before each kind of step that outlives it, and then stops
 // what it has left.
 func TestKilled(t *testing.T) {
+	need.Time(t)
 	w := newWorld(t)
 	before := w.othersAt()
 	object := compile(t, source(t, "killed", ours))
