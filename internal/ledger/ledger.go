@@ -109,6 +109,7 @@ type book struct {
 	links    map[string]*passage
 	others   uint64 // buffers received of IP protocols that nothing counts, not forwarded
 	losses   []*loss
+	bare     []*record.Drop // of which no reason is known, until the counters tell
 	// redirected are frames that XDP gave to devices, and that none of these is
 	// known to have sent yet.
 	redirected int64

@@ -3,7 +3,6 @@ package ledger
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -223,17 +222,6 @@ func xdp(t *testing.T, n *netlab.NetNS, ifname string, program asm.Instructions,
 
 const in, out = record.In, record.Out
 
-// reasons skips what does not balance where the kernel gives no reasons for drops: a
-// loss that a counter knows by its reason cannot be told from one that none knows, and
-// is counted twice.
-func reasons(t *testing.T) {
-	t.Helper()
-	why := errors.New("losses of counters and of the sensor cannot be matched")
-	if (need.Feature{Since: "5.17"}).Excuse(why) == nil {
-		need.Feature{What: "drop reasons", Since: "5.17"}.Skip(t, why)
-	}
-}
-
 // TestBalance: in closed namespaces nothing is unexplained.
 func TestBalance(t *testing.T) {
 	c := open(t, true)
@@ -359,7 +347,6 @@ func TestBalance(t *testing.T) {
 	})
 
 	t.Run("routes", func(t *testing.T) {
-		reasons(t)
 		b := c.watched(t, func(l *netlab.Lab) func() {
 			x, r, _ := middle(l)
 			x.Neigh("v", "10.1.0.77", r.MAC("left"))
@@ -388,7 +375,6 @@ func TestBalance(t *testing.T) {
 	})
 
 	t.Run("tc", func(t *testing.T) {
-		reasons(t)
 		b := c.watched(t, func(l *netlab.Lab) func() {
 			x, y := wired(l)
 			y.Exec("tc", "qdisc", "add", "dev", "v", "clsact")
@@ -420,7 +406,6 @@ func TestBalance(t *testing.T) {
 	})
 
 	t.Run("xdp redirect", func(t *testing.T) {
-		reasons(t)
 		b := c.watched(t, func(l *netlab.Lab) func() {
 			x, y := wired(l)
 			z := l.NetNS("z")
