@@ -189,6 +189,9 @@ func (b *book) classify(d *record.Drop) cause {
 	}
 	for _, c := range b.causes {
 		if c.fits(reason, place) {
+			if c.what == "PKT_TOO_BIG" && b.apart() && strings.HasPrefix(place, "ip_forward") {
+				c.direction = record.Out // counted as forwarded before the MTU is looked at, too; IPv6 looks first
+			}
 			return c
 		}
 	}

@@ -130,7 +130,7 @@ func sumUp(direction record.Direction, desks []*desk) []record.Entry {
 				if e.Line != record.LostLine && e.Line != record.Ignored {
 					s.Layer = record.TotalLayer
 				}
-				s.Counter, s.Counted, s.Seen = "", nil, nil
+				s.Counter, s.Counted, s.Seen, s.Evidence = "", nil, nil, nil
 				sums[k] = s
 				order = append(order, k)
 			}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/netfate/netfate/internal/evidence"
 	"github.com/netfate/netfate/internal/ledger/counters"
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/verdict"
@@ -21,6 +22,10 @@ type Interval struct {
 	// Watched says that the drop sensor was on, so that its silence means
 	// something.
 	Watched bool
+	// Look reads live facts about a loss; nil reads none.
+	Look func(Question) []evidence.Fact
+	// Home is the namespace that commands run in unless they say another.
+	Home uint32
 	// Skew is how far apart the readings of sensors and counters were.
 	Skew time.Duration
 }

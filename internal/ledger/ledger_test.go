@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/netfate/netfate/internal/evidence"
 	"github.com/netfate/netfate/internal/ledger/counters"
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/verdict"
@@ -23,6 +24,8 @@ type world struct {
 	drops    []record.Drop
 	flows    []record.Flow
 	deaf     bool
+	look     func(Question) []evidence.Fact
+	home     uint32
 }
 
 func newWorld(t *testing.T) *world {
@@ -81,7 +84,7 @@ func (w *world) balance() []record.Entry {
 	start := time.Date(2026, 3, 14, 3, 0, 0, 0, time.UTC)
 	a := &counters.Sample{Start: start, Namespaces: []counters.Namespace{w.from}, Host: counters.Host{Softnet: []counters.Softnet{{}}}}
 	b := &counters.Sample{Start: start.Add(time.Second), Namespaces: []counters.Namespace{w.to}, Host: counters.Host{Softnet: []counters.Softnet{{Dropped: w.softnet}}}}
-	lines := New(rulebook(w.t)).Balance(&Interval{Host: "h", From: a, To: b, Drops: w.drops, Flows: w.flows, Watched: !w.deaf})
+	lines := New(rulebook(w.t)).Balance(&Interval{Host: "h", From: a, To: b, Drops: w.drops, Flows: w.flows, Watched: !w.deaf, Look: w.look, Home: w.home})
 	addsUp(w.t, lines)
 	return lines
 }
@@ -453,6 +456,19 @@ func TestBare(t *testing.T) {
 			w.link().Stats.TxPackets, w.link().Stats.TxDropped = 2, 7
 			w.drop(7, "", "tun_net_xmit", record.Out)
 		}, map[string]int64{"device FULL_RING": 7}},
+		{"XDP in the driver, and a queue", func(w *world) {
+			w.came(4, "arp")
+			w.link().Stats.RxPackets += 25
+			w.link().XDP.Mode = counters.XDPNative
+			w.link().Driver.Names, w.link().Driver.Values = []string{"rx_queue_0_xdp_drops"}, []uint64{25}
+			w.from.Interfaces[0].Driver.Names, w.from.Interfaces[0].Driver.Values = []string{"rx_queue_0_xdp_drops"}, []uint64{0}
+			w.from.Interfaces[0].XDP.Mode = counters.XDPNative
+			w.drop(25, "NOT_SPECIFIED", "veth_xdp_rcv_skb", in)
+			w.count("IpOutRequests", 6)
+			w.to.Qdiscs = []counters.Qdisc{{Index: 2, Parent: 0xffffffff, Kind: "tbf", Stats: counters.QueueStats{Drops: 6}}}
+			w.from.Qdiscs = []counters.Qdisc{{Index: 2, Parent: 0xffffffff, Kind: "tbf"}}
+			w.drop(6, "", "__dev_xmit_skb", record.Out)
+		}, map[string]int64{"device XDP": 25, "queue QDISC_DROP": 12}}, // in the books of the interface and the namespace
 		{"a full socket and a closed port", func(w *world) {
 			w.came(11, "udp")
 			w.count("IpInReceives", 11)

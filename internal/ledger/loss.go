@@ -3,8 +3,6 @@ package ledger
 import (
 	"cmp"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/verdict"
@@ -17,8 +15,9 @@ type loss struct {
 	ifname            string
 	seen, seenPackets uint64
 	counted           *uint64
-	most              *record.Drop // the row that lost most
-	benign            bool         // all that was seen is
+	most              *record.Drop   // the row that lost most
+	rows              []*record.Drop // at most maxRows
+	benign            bool           // all that was seen is
 }
 
 // number is how many packets were lost: what is counted, since that is read
@@ -44,6 +43,9 @@ func (l *loss) add(d *record.Drop, buffers uint64) {
 	}
 	if l.most == nil || d.Buffers > l.most.Buffers {
 		l.most = d
+	}
+	if len(l.rows) < maxRows {
+		l.rows = append(l.rows, d)
 	}
 }
 
@@ -143,7 +145,7 @@ func (b *book) loss(c cause, ifname string) *loss {
 	}
 	for _, l := range b.losses {
 		if l.station == c.station && l.direction == c.direction && l.what == c.what && l.layer == c.layer && l.ifname == ifname &&
-			slices.Equal(l.counters, c.counters) {
+			(slices.Equal(l.counters, c.counters) || c.perLink && len(c.counters) == 0) {
 			return l
 		}
 	}
@@ -182,34 +184,36 @@ func (b *book) of(station string, direction record.Direction, ifname string) (li
 	return list
 }
 
-// describe says what a loss means and what to do about it.
+// describe says what a loss means, what of this host explains it, and what to do
+// about it.
 func (b *book) describe(e *record.Entry, l *loss) {
-	reason := l.what
-	c := verdict.Case{Reason: reason, Direction: l.direction}
+	entry := b.entry(l.what)
 	if m := l.most; m != nil {
 		e.Location, e.PID, e.Comm, e.ContainerName = m.Location, m.PID, m.Comm, m.ContainerName
-		place, _, _ := strings.Cut(m.Location, "+")
-		c = verdict.Case{Reason: m.Reason, Subsystem: m.Subsystem, Place: place, Proto: m.Proto, SocketState: m.SocketState, Direction: m.Direction}
-		e.Verdict = m.Verdict
-		if reasonOf(m) == "" && reason != unspecified { // the counters tell more than the row
-			c.Reason, e.Verdict = reason, ""
-		}
 	}
-	j := b.book().Judge(c)
-	e.Why = j.Why
-	if e.Verdict == "" {
-		e.Verdict = j.Verdict
-	}
-	if entry, err := b.book().Explain(reason); err == nil {
-		e.Command = command(entry.Confirm, entry.Fix)
-		if l.ifname != "" {
-			e.Command = strings.ReplaceAll(e.Command, "IFACE", l.ifname)
-		}
-		if s := b.fullest(); s != nil && l.what == "SOCKET_RCVBUFF" {
-			e.Command = strings.ReplaceAll(e.Command, "PORT", strconv.Itoa(int(s.Local.Port())))
-		}
+	if l.most == nil && entry.Reason == "" && entry.Why != "" {
+		e.Verdict, e.Why = entry.Verdict, entry.Why
+	} else {
+		e.Verdict, e.Why = b.judge(l)
 	}
 	e.Fact = b.fact(l)
+	b.prove(e, l, &entry)
+}
+
+func (b *book) judge(l *loss) (record.Verdict, string) {
+	c := verdict.Case{Reason: l.what, Direction: l.direction}
+	m := l.most
+	if m == nil {
+		j := b.book().Judge(c)
+		return j.Verdict, j.Why
+	}
+	c = verdict.Case{Reason: m.Reason, Subsystem: m.Subsystem, Place: placeOf(m), Proto: m.Proto, SocketState: m.SocketState, Direction: m.Direction}
+	known := m.Verdict
+	if reasonOf(m) == "" && l.what != unspecified { // the counters tell more than the row
+		c.Reason, known = l.what, ""
+	}
+	j := b.book().Judge(c)
+	return cmp.Or(known, j.Verdict), j.Why
 }
 
 func (b *book) book() *verdict.Book { return b.Ledger.book }

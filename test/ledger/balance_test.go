@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -29,6 +30,13 @@ type clerk struct {
 	batches int
 	lines   []record.Entry
 	lost    []record.Lost
+	losses  []loss // of the last network that was watched
+}
+
+// loss is a line that lost packets, in a namespace of the lab's name.
+type loss struct {
+	space string
+	record.Entry
 }
 
 func (c *clerk) Batch(b *record.Batch) error {
@@ -115,15 +123,19 @@ func (c *clerk) watched(t *testing.T, build func(l *netlab.Lab) func()) books {
 		names[inode] = name
 	}
 	sums := books{}
+	c.losses = nil
 	for _, e := range c.lines[from:] {
 		if name := names[e.NetNS]; name != "" {
+			if e.Line == record.LostLine && e.Station != "total" && e.Packets > 0 {
+				c.losses = append(c.losses, loss{name, e})
+			}
 			sums[key(name, string(e.Scope), string(e.Direction), e.Station, string(e.Line), e.What)] += e.Packets
 		}
 	}
 	if testing.Verbose() || t.Failed() {
 		for _, e := range c.lines[from:] {
 			if name := names[e.NetNS]; name != "" && e.Packets != 0 {
-				t.Logf("%s %s %s %s %s %s %q %d [%s] %s", name, e.Scope, e.IfName, e.Direction, e.Station, e.Line, e.What, e.Packets, e.Counter, e.Fact)
+				t.Logf("%s %s %s %s %s %s %q %d [%s] %s | %s | %s", name, e.Scope, e.IfName, e.Direction, e.Station, e.Line, e.What, e.Packets, e.Counter, e.Fact, strings.Join(e.Evidence, "; "), e.Command)
 			}
 		}
 	}
@@ -153,7 +165,30 @@ func (b books) want(t *testing.T, space string, direction record.Direction, stat
 	}
 }
 
-// quiet makes a namespace that says nothing by itself.
+// proved fails unless a loss of the last network carries these words: among what
+// was read of the host, and in the command.
+func (c *clerk) proved(t *testing.T, space, what, command string, words ...string) {
+	t.Helper()
+	for i := range c.losses {
+		l := &c.losses[i]
+		if l.space != space || l.What != what {
+			continue
+		}
+		text := l.Fact + "; " + strings.Join(l.Evidence, "; ")
+		for _, w := range words {
+			if !strings.Contains(text, w) {
+				t.Errorf("%s, %s: got %q, want something on %q", space, what, text, w)
+			}
+		}
+		if !strings.Contains(l.Command, command) || !strings.HasPrefix(l.Command, "nsenter --net=") {
+			t.Errorf("%s, %s: got the command %q, want %q in the namespace", space, what, l.Command, command)
+		}
+		return
+	}
+	t.Errorf("%s: nothing lost as %s", space, what)
+}
+
+// wired puts a veth between two namespaces that say nothing by themselves.
 func wired(l *netlab.Lab) (a, b *netlab.NetNS) {
 	a, b = l.NetNS("a"), l.NetNS("b")
 	l.Veth(a, "v", b, "v")
@@ -294,6 +329,7 @@ func TestBalance(t *testing.T) {
 		if lost == 0 || lost+got != 50 {
 			t.Errorf("got %d lost and %d delivered, want 50 in all, some lost", lost, got)
 		}
+		c.proved(t, "b", "SOCKET_RCVBUFF", `ss -uanpm "sport = :7"`, "udp socket 10.6.0.2:7, receive buffer", "net.core.rmem_max")
 	})
 
 	t.Run("closed port", func(t *testing.T) {
@@ -303,18 +339,21 @@ func TestBalance(t *testing.T) {
 		})
 		b.balanced(t)
 		b.want(t, "b", in, "transport", record.LostLine, "NO_SOCKET", 12)
+		c.proved(t, "b", "NO_SOCKET", "ss -lntup", "nobody in this namespace has udp port 9 open")
 	})
 
 	t.Run("nft", func(t *testing.T) {
 		b := c.watched(t, func(l *netlab.Lab) func() {
 			x, y := wired(l)
 			y.NFT(`table ip t { chain in { type filter hook input priority 0; udp dport 9 counter drop; }; }`)
-			x.NFT(`table ip t { chain out { type filter hook output priority 0; udp dport 10 drop; }; }`)
+			x.NFT(`table ip t { chain out { type filter hook output priority 0; tcp dport 10 drop; udp dport 11 drop; udp dport 10 drop; }; }`)
 			return func() { x.Datagrams("10.6.0.2:9", 11, payload); x.Datagrams("10.6.0.2:10", 6, payload) }
 		})
 		b.balanced(t)
 		b.want(t, "b", in, "ip", record.LostLine, "NETFILTER_DROP", 11)
 		b.want(t, "a", out, "ip", record.LostLine, "NETFILTER_DROP", 6)
+		c.proved(t, "b", "NETFILTER_DROP", "nft -a list chain ip t in", "rule ip t in: l4proto udp dport 9 drop (11 packets)")
+		c.proved(t, "a", "NETFILTER_DROP", "nft -a list chain ip t out", "candidate, without a counter: ip t out: l4proto udp dport 10 drop")
 	})
 
 	t.Run("nft forward", func(t *testing.T) {
@@ -354,6 +393,45 @@ func TestBalance(t *testing.T) {
 		})
 		b.balanced(t)
 		b.want(t, "r", in, "ip", record.LostLine, "IP_INNOROUTES", 13)
+		c.proved(t, "r", "IP_INNOROUTES", "ip route get 10.9.0.1 from 10.1.0.2 iif left", "net.ipv4.ip_forward: 1", "route to 10.9.0.1")
+	})
+
+	t.Run("rp_filter", func(t *testing.T) {
+		b := c.watched(t, func(l *netlab.Lab) func() {
+			x, r, _ := middle(l)
+			r.Sysctl("net/ipv4/conf/all/rp_filter", "1")
+			x.Addr("v", "10.8.0.1/32")
+			return func() {
+				k := x.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+				if err := unix.Bind(k.FD, &unix.SockaddrInet4{Addr: [4]byte{10, 8, 0, 1}}); err != nil {
+					t.Fatal(err)
+				}
+				for range 9 {
+					if err := unix.Sendto(k.FD, make([]byte, payload), 0, &unix.SockaddrInet4{Addr: [4]byte{10, 2, 0, 2}, Port: 7}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		})
+		b.balanced(t)
+		b.want(t, "r", in, "ip", record.LostLine, "IP_RPFILTER", 9)
+		c.proved(t, "r", "IP_RPFILTER", "sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.left.rp_filter", "net.ipv4.conf.all.rp_filter: 1", "net.ipv4.conf.left.rp_filter: ")
+	})
+
+	t.Run("mtu", func(t *testing.T) {
+		b := c.watched(t, func(l *netlab.Lab) func() {
+			x, r, _ := middle(l)
+			r.Do(func() error { return netlink.LinkSetMTU(r.Link("right"), 1000) })
+			return func() { x.Datagrams("10.2.0.2:7", 1, 1300) } // a second one would be cut up
+		})
+		b.balanced(t)
+		if (need.Feature{Since: "5.17"}).Excuse(errors.New("no reasons")) == nil {
+			return // it has no counter of its own
+		}
+		if n := b.get("r", in, "ip", record.LostLine, "PKT_TOO_BIG") + b.get("r", out, "ip", record.LostLine, "PKT_TOO_BIG"); n != 1 {
+			t.Errorf("lost: got %d, want 1", n)
+		}
+		c.proved(t, "r", "PKT_TOO_BIG", "tracepath -n 10.2.0.2", "MTU of left: 1500", "MTU towards 10.2.0.2: 1000 (of right)")
 	})
 
 	t.Run("tbf", func(t *testing.T) {
@@ -372,6 +450,7 @@ func TestBalance(t *testing.T) {
 		if lost == 0 || lost+got != 60 {
 			t.Errorf("got %d lost and %d delivered, want 60 in all, some lost", lost, got)
 		}
+		c.proved(t, "a", "QDISC_DROP", "tc -s qdisc show dev v", "qdisc tbf on v: rate 64000 bit/s, limit 3000 bytes")
 	})
 
 	t.Run("tc", func(t *testing.T) {
@@ -383,6 +462,7 @@ func TestBalance(t *testing.T) {
 		})
 		b.balanced(t)
 		b.want(t, "b", in, "ingress", record.LostLine, "TC_INGRESS", 14)
+		c.proved(t, "b", "TC_INGRESS", "tc -s filter show dev v ingress", "tc ingress filter on v: bpf pref 1 tc_drop")
 	})
 
 	t.Run("xdp drop", func(t *testing.T) {
@@ -393,6 +473,7 @@ func TestBalance(t *testing.T) {
 		})
 		b.balanced(t)
 		b.want(t, "b", in, "device", record.LostLine, "XDP", 25)
+		c.proved(t, "b", "XDP", "bpftool net show dev v", "XDP on v: program", "xdp_test (native)")
 	})
 
 	t.Run("xdp generic", func(t *testing.T) {
@@ -514,6 +595,7 @@ func TestBalance(t *testing.T) {
 		if n := b.get("b", in, "transport", record.LostLine, "TCP_LISTEN_OVERFLOW"); n < 3 {
 			t.Errorf("lost: got %d, want at least 3", n)
 		}
+		c.proved(t, "b", "TCP_LISTEN_OVERFLOW", `ss -lnt "sport = :80"`, "tcp listener 10.6.0.2:80: 2 of 1 connections wait for accept", "net.core.somaxconn")
 	})
 
 	t.Run("fragments", func(t *testing.T) {

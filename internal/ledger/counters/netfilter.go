@@ -182,13 +182,13 @@ func (r *reading) rule(n *NFT, b []byte) bool {
 	}
 	words, known := r.rules[string(r.scratch)]
 	if !known {
-		words = nft.Words(b[0], expressions)
+		words = nft.Read(b[0], expressions)
 		if len(r.rules) >= maxWords {
 			clear(r.rules)
 		}
 		r.rules[string(r.scratch)] = words
 	}
-	rule.Text = words
+	rule.Text, rule.Conditions = words.Text, words.Conditions
 	n.Rules = append(n.Rules, rule)
 	return true
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/netfate/netfate/internal/ethtool"
 	"github.com/netfate/netfate/internal/kernel"
+	"github.com/netfate/netfate/internal/nft"
 	"github.com/netfate/netfate/internal/record"
 )
 
@@ -36,15 +37,15 @@ type Reader struct {
 	texts    texts
 	schemas  schemas
 	driver   ethtool.Statistics
-	programs map[uint32]string // names, by id; ids are not used again
-	rules    map[string]string // words, by expressions without their counts
+	programs map[uint32]string   // names, by id; ids are not used again
+	rules    map[string]nft.Rule // in words, by expressions without their counts
 	scratch  []byte
 	noTCX    bool
 }
 
 // New returns a reader that has read nothing yet.
 func New() *Reader {
-	return &Reader{programs: map[uint32]string{}, rules: map[string]string{}}
+	return &Reader{programs: map[uint32]string{}, rules: map[string]nft.Rule{}}
 }
 
 // Sample reads the host's counters and those of the given namespaces, on a
