@@ -112,7 +112,7 @@ func (c *clerk) watched(t *testing.T, build func(l *netlab.Lab) func()) books {
 	step := build(lab)
 	c.pass(t, 4) // both ends of an interval know the namespaces, and what building them sent is over
 	c.mu.Lock()
-	from := len(c.lines)
+	from, lost := len(c.lines), len(c.lost)
 	c.mu.Unlock()
 	step()
 	c.pass(t, 3)
@@ -131,6 +131,9 @@ func (c *clerk) watched(t *testing.T, build func(l *netlab.Lab) func()) books {
 			}
 			sums[key(name, string(e.Scope), string(e.Direction), e.Station, string(e.Line), e.What)] += e.Packets
 		}
+	}
+	for _, l := range c.lost[lost:] {
+		t.Logf("netfate lost %d at %s: %s", l.Count, l.Place, l.Reason)
 	}
 	if testing.Verbose() || t.Failed() {
 		for _, e := range c.lines[from:] {
