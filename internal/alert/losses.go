@@ -97,17 +97,18 @@ func (l *Losses) Learning() bool { return l.detector.Learning() }
 // Held returns how many alerts were held back and not told later either.
 func (l *Losses) Held() uint64 { return l.detector.Held() }
 
-// Lost returns what had no series of its own since the last call, nil if all had.
-func (l *Losses) Lost() []record.Lost {
-	n := l.detector.Excluded() + l.rests.excluded - l.told
-	if n == 0 {
-		return nil
+// Lost returns what had no room since the last call, nil if all had.
+func (l *Losses) Lost() (lost []record.Lost) {
+	tell := func(n, told *uint64, place, effect string) {
+		if *n > *told {
+			lost = append(lost, record.Lost{Time: l.end, Place: place, Reason: "full", Count: *n - *told, Effect: effect})
+			*told = *n
+		}
 	}
-	l.told += n
-	return []record.Lost{{
-		Time: l.end, Place: "alert_series", Reason: "full", Count: n,
-		Effect: "packets lost at places that have no room are watched as one, " + rest,
-	}}
+	excluded := l.detector.Excluded()
+	tell(&excluded, &l.told, "alert_series", "packets lost at places that have no room are watched as one, "+rest)
+	tell(&l.rests.excluded, &l.rests.told, "alert_rests", "packets that are left over at stations that have no room are not watched")
+	return lost
 }
 
 func placeOf(d *record.Drop) place {

@@ -48,7 +48,8 @@ type leftover struct {
 // way, so that a series of them is like one of losses.
 type rests struct {
 	known    map[stationKey]*leftover
-	excluded uint64
+	excluded uint64 // packets
+	told     uint64 // of these
 }
 
 // add takes in a line of the ledger.

@@ -106,7 +106,10 @@ func TestRestsBound(t *testing.T) {
 		b.Ledger = append(b.Ledger, record.Entry{Scope: record.NetNSScope, NetNS: uint32(i + 1), Station: "ip", Line: record.Remainder, Packets: -3})
 	}
 	l.Batch(&b)
-	if got := l.Lost(); len(got) != 1 || got[0].Count != 15 {
+	if got := l.Lost(); len(got) != 1 || got[0].Count != 15 || got[0].Place != "alert_rests" {
 		t.Errorf("got %+v, want 15 packets of 5 stations", got)
+	}
+	if got := l.Lost(); got != nil {
+		t.Errorf("got %+v again", got)
 	}
 }
