@@ -109,7 +109,7 @@ func (b *books) roll(ctx context.Context, to *record.Batch, n *names, watched bo
 // are facts beside the counts, or kernels are built without it.
 func optional(p counters.Part) bool {
 	switch p {
-	case counters.PartXfrm, counters.PartTCX, counters.PartNetlink, counters.PartPacket, counters.PartClasses, counters.PartFilters, counters.PartConntrack,
+	case counters.PartXfrm, counters.PartTCX, counters.PartNetlink, counters.PartPacket, counters.PartRaw, counters.PartClasses, counters.PartFilters, counters.PartConntrack,
 		counters.PartEthtool, counters.PartNFT, counters.PartSockstat, counters.PartListeners, counters.PartSNMP6:
 		return true
 	}

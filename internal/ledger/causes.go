@@ -17,7 +17,7 @@ const (
 	bridge    = "bridge"
 	queue     = "queue"     // queueing disciplines
 	elsewhere = "elsewhere" // losses that no balance has
-	taps      = "taps"      // copies for AF_PACKET, which cost nobody a packet
+	taps      = "taps"      // copies for AF_PACKET and raw sockets, which cost nobody a packet
 	total     = "total"
 )
 
@@ -48,6 +48,7 @@ type cause struct {
 // reason alone tells, the most special first. See docs/ledger.md.
 func causes() []cause {
 	in, out := record.In, record.Out
+	raw := []string{"raw_rcv", "rawv6_rcv"} // what they get are copies
 	udp := []string{"udp", "__udp", "udpv6"}
 	tcp := []string{"tcp", "__tcp", "inet_csk", "sk_filter"}
 	// Where kernels before 5.17 free what has no reason there.
@@ -61,6 +62,9 @@ func causes() []cause {
 	return []cause{
 		{station: taps, direction: in, layer: record.SocketLayer, what: "PACKET_SOCK_ERROR", reasons: []string{"PACKET_SOCK_ERROR"}},
 		{station: taps, direction: in, layer: record.SocketLayer, what: "PACKET_SOCK_ERROR", places: []string{"packet_rcv", "tpacket_rcv"}},
+
+		{station: taps, direction: in, layer: record.SocketLayer, what: "SOCKET_FILTER", reasons: []string{"SOCKET_FILTER"}, places: raw},
+		{station: taps, direction: in, layer: record.SocketLayer, what: "SOCKET_RCVBUFF", places: raw, partial: true},
 
 		{station: device, direction: in, layer: record.BacklogLayer, what: "CPU_BACKLOG", reasons: []string{"CPU_BACKLOG"}, perLink: true},
 		{station: device, direction: in, layer: record.BacklogLayer, what: "CPU_BACKLOG", places: []string{"enqueue_to_backlog", "netif_rx"}, perLink: true},

@@ -107,7 +107,7 @@ func (b *book) subject(l *loss) evidence.Subject {
 	}
 	switch l.what {
 	case "SOCKET_RCVBUFF":
-		if f := b.fullest(); f != nil {
+		if f := b.fullest("udp"); f != nil {
 			s.Proto, s.Src, s.Dst = "udp", f.Remote, f.Local
 		}
 	case "TCP_LISTEN_OVERFLOW":

@@ -15,7 +15,12 @@ func (b *book) fact(l *loss) string {
 	case "NETFILTER_DROP":
 		return b.ruleFact(l)
 	case "SOCKET_RCVBUFF":
-		return b.socketFact()
+		if l.station == taps {
+			return b.socketFact("raw")
+		}
+		return b.socketFact("udp")
+	case "PACKET_SOCK_ERROR":
+		return b.socketFact("packet")
 	case "TCP_LISTEN_OVERFLOW":
 		return b.listenFact()
 	case "QDISC_DROP":
@@ -47,22 +52,30 @@ func program(p counters.Program) string {
 	return fmt.Sprintf("number %d", p.ID)
 }
 
-// fullest returns the UDP socket that dropped most; nil if none did.
-func (b *book) fullest() (most *counters.Socket) {
+// fullest returns the socket that dropped most, of protocols that begin so; nil if
+// none did.
+func (b *book) fullest(protocol string) (most *counters.Socket) {
 	for i := range b.Sockets {
-		if s := &b.Sockets[i]; strings.HasPrefix(s.Protocol, "udp") && s.Drops > 0 && (most == nil || s.Drops > most.Drops) {
+		if s := &b.Sockets[i]; strings.HasPrefix(s.Protocol, protocol) && s.Drops > 0 && (most == nil || s.Drops > most.Drops) {
 			most = s
 		}
 	}
 	return most
 }
 
-func (b *book) socketFact() string {
-	most := b.fullest()
+func (b *book) socketFact(protocol string) string {
+	most := b.fullest(protocol)
 	if most == nil {
 		return ""
 	}
-	return fmt.Sprintf("%s %s: %d of %d bytes wait, %d dropped", most.Protocol, most.Local, most.Queued, most.Buffer, most.Drops)
+	name := most.Protocol + " socket"
+	if most.Local.IsValid() {
+		name = most.Protocol + " " + most.Local.String()
+	}
+	if most.Buffer == 0 {
+		return fmt.Sprintf("%s: %d bytes wait, %d dropped", name, most.Queued, most.Drops)
+	}
+	return fmt.Sprintf("%s: %d of %d bytes wait, %d dropped", name, most.Queued, most.Buffer, most.Drops)
 }
 
 func (b *book) listenFact() string {

@@ -164,6 +164,13 @@ func (b *book) count() {
 	for i := range b.Interfaces {
 		b.countLink(&b.Interfaces[i])
 	}
+	for i := range b.SocketSums {
+		// A full raw socket is passed by before the copy for it is made.
+		if s := &b.SocketSums[i]; s.Protocol == "raw" && s.Drops > 0 {
+			c := cause{station: taps, direction: record.In, layer: record.SocketLayer, what: "SOCKET_RCVBUFF", partial: true}
+			b.tell(b.loss(c, ""), []string{"raw sockets' drops"}, s.Drops)
+		}
+	}
 	b.share()
 	b.losses = slices.DeleteFunc(b.losses, func(l *loss) bool { return l.number() == 0 && l.seen == 0 })
 	slices.SortStableFunc(b.losses, func(x, y *loss) int { return cmp.Compare(y.number(), x.number()) })

@@ -335,6 +335,22 @@ func TestBalance(t *testing.T) {
 		c.proved(t, "b", "SOCKET_RCVBUFF", `ss -uanpm "sport = :7"`, "udp socket 10.6.0.2:7, receive buffer", "net.core.rmem_max")
 	})
 
+	t.Run("raw socket", func(t *testing.T) {
+		b := c.watched(t, func(l *netlab.Lab) func() {
+			x, y := wired(l)
+			conn := y.ListenUDP("10.6.0.2:7")
+			raw := y.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_UDP)
+			raw.SetInt(unix.SOL_SOCKET, unix.SO_RCVBUF, 2048)
+			return func() { x.Datagrams("10.6.0.2:7", 30, payload); read(t, conn, 30) }
+		})
+		b.balanced(t)
+		b.want(t, "b", in, "transport", record.Delivered, "udp", 30)
+		if n := b.get("b", in, "taps", record.LostLine, "SOCKET_RCVBUFF"); n == 0 || n >= 30 {
+			t.Errorf("lost copies: got %d, want some of 30", n)
+		}
+		c.proved(t, "b", "SOCKET_RCVBUFF", "", "raw 0.0.0.0:17: ", " dropped")
+	})
+
 	t.Run("closed port", func(t *testing.T) {
 		b := c.watched(t, func(l *netlab.Lab) func() {
 			x, _ := wired(l)

@@ -85,7 +85,7 @@ func (r *Reader) run(ctx context.Context, s *Sample, places []Place) {
 			n.Gaps = []Gap{{Part: PartNamespace, Why: reason(err)}}
 			continue
 		}
-		visit := reading{Reader: r, source: l, start: s.Start, lost: lost, reads: make([]Read, 0, 18), costly: i >= maxNetlink}
+		visit := reading{Reader: r, source: l, start: s.Start, lost: lost, reads: make([]Read, 0, 19), costly: i >= maxNetlink}
 		visit.part(PartNamespace, func() error { return l.enter(&n.Place) })
 		if len(visit.gaps) == 0 {
 			visit.namespace(n)
@@ -172,6 +172,7 @@ func (r *reading) namespace(n *Namespace) {
 	})
 	var sockets socketList
 	r.part(PartUDP, func() error { return r.udp(n.Sockstat, all, &sockets) })
+	r.part(PartRaw, func() error { return r.rawSockets(n.Sockstat, &sockets) })
 	r.part(PartPacket, func() error { return r.packetSockets(&sockets) })
 	if r.costly {
 		r.gap(PartNetlink, "", errCostly)
