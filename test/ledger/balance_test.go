@@ -58,7 +58,7 @@ func (c *clerk) count() int {
 
 // open runs the agent until the test ends; drops says whether the drop sensor is
 // on. One agent serves all cases: loading its programs is what takes longest.
-func open(t *testing.T, drops bool) *clerk {
+func open(t testing.TB, drops bool) *clerk {
 	t.Helper()
 	need.Root(t)
 	c := &clerk{}
@@ -84,7 +84,7 @@ func open(t *testing.T, drops bool) *clerk {
 }
 
 // pass waits until so many intervals are over.
-func (c *clerk) pass(t *testing.T, intervals int) {
+func (c *clerk) pass(t testing.TB, intervals int) {
 	until := c.count() + intervals
 	netlab.WaitFor(t, "the ledger", func() bool { return c.count() >= until })
 }
