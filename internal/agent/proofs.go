@@ -13,9 +13,11 @@ import (
 const (
 	// proofAge is how old a fact about a loss may be: most are settings.
 	proofAge = 10 * time.Second
-	// proofTime bounds the reading of facts in one interval. What is not read by
-	// then has those of before, or none until the next one.
+	// proofTime bounds when in an interval the facts of one more loss are begun to be
+	// read, proofEach how long those of one may take. What is not read by then has
+	// those of before, or none until the next interval.
 	proofTime = 200 * time.Millisecond
+	proofEach = time.Second
 	// maxProofs bounds the losses whose facts are kept.
 	maxProofs = 4096
 )
@@ -62,6 +64,7 @@ func (p *proofs) begin(ctx context.Context, now time.Time, path func(netns uint3
 	if p.known == nil {
 		p.known = map[proofKey]proof{}
 	}
+	whole := ctx
 	ctx, done = context.WithTimeout(ctx, proofTime)
 	return func(q ledger.Question) []evidence.Fact {
 		k := proofKey{q.NetNS, q.What, q.Subject.IfName}
@@ -75,8 +78,10 @@ func (p *proofs) begin(ctx context.Context, now time.Time, path func(netns uint3
 			}
 			q.Subject.NetNSPath = file
 		}
-		v := proof{evidence.Collect(ctx, q.Keys, q.Subject), now}
-		if ctx.Err() == nil { // else some are missing
+		each, cancel := context.WithTimeout(whole, proofEach)
+		defer cancel()
+		v := proof{evidence.Collect(each, q.Keys, q.Subject), now}
+		if each.Err() == nil { // else some are missing
 			p.known[k] = v
 		}
 		return v.facts

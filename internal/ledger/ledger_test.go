@@ -469,6 +469,14 @@ func TestBare(t *testing.T) {
 			w.from.Qdiscs = []counters.Qdisc{{Index: 2, Parent: 0xffffffff, Kind: "tbf"}}
 			w.drop(6, "", "__dev_xmit_skb", record.Out)
 		}, map[string]int64{"device XDP": 25, "queue QDISC_DROP": 12}}, // in the books of the interface and the namespace
+		{"a copy for a raw socket", func(w *world) {
+			w.to.SocketSums = []counters.SocketSum{{Protocol: "raw", Drops: 24}}
+			w.from.SocketSums = []counters.SocketSum{{Protocol: "raw"}}
+			w.to.Sockets = []counters.Socket{{Protocol: "raw", Inode: 5, Drops: 24}}
+			raw := []counters.Read{{Part: counters.PartRaw}}
+			w.to.Reads, w.from.Reads = raw, raw
+			w.drop(24, "", "raw_rcv_skb", in)
+		}, map[string]int64{"taps SOCKET_RCVBUFF": 24}},
 		{"a full socket and a closed port", func(w *world) {
 			w.came(11, "udp")
 			w.count("IpInReceives", 11)

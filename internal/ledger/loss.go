@@ -145,7 +145,7 @@ func (b *book) loss(c cause, ifname string) *loss {
 	}
 	for _, l := range b.losses {
 		if l.station == c.station && l.direction == c.direction && l.what == c.what && l.layer == c.layer && l.ifname == ifname &&
-			(slices.Equal(l.counters, c.counters) || c.perLink && len(c.counters) == 0) {
+			(slices.Equal(l.counters, c.counters) || (c.perLink || c.partial) && len(c.counters) == 0) {
 			return l
 		}
 	}
