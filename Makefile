@@ -140,6 +140,7 @@ bench: ## measure what netfate costs and write docs/benchmarks.md
 	@$(MAKE) --no-print-directory build
 	$(GO) build -o bin/bench ./test/bench
 	$(AS_ROOT) bin/bench
+	$(GO) test -count=1 -v $(addprefix -exec=,$(AS_ROOT)) -run TestMixed ./test/ledger -mixed 1m
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@tools/need fuzz $(CLANG_PACKAGES) gcc libc6-dev

@@ -19,7 +19,7 @@ import (
 func newWatch() *cobra.Command {
 	w := &watch{every: time.Second, noNames: true}
 	learn := 3 * time.Minute
-	var all bool
+	var all, noLedger bool
 	cmd := &cobra.Command{
 		Use:   "watch [FILTER]",
 		Short: "One line when losses begin, rise or end; silent otherwise",
@@ -31,6 +31,11 @@ and nothing while all is as usual:
   high  a place loses far more than is usual there, by its own rate and by how
         much its numbers clump; no threshold has to be set
   over  what was told is over
+
+It keeps the ledger's books as well (see netfate ledger), of whole namespaces: what
+nothing explains is a place of its own, ~unexplained, and news if it grows and stays.
+A FILTER, or a selection other than --netns, leaves them out, and so does --no-ledger,
+which spares reading the kernel's counters in each interval.
 
 Each line has what the loss means and the command that shows more of it. What comes
 and goes is told ever less often; what is held back is counted. Losses that harm
@@ -46,6 +51,9 @@ FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel.
 				return usagef("--learn %v is negative", learn)
 			}
 			w.cfg.Drops = true
+			if !noLedger && w.read == "" && expression(args) == "" && w.pid == 0 && w.comm == "" && w.container == "" && w.iface == "" {
+				w.cfg.Ledger, w.cfg.Flows = true, true
+			}
 			if err := w.prepare(cmd.Context(), args); err != nil {
 				return err
 			}
@@ -55,7 +63,7 @@ FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel.
 			}
 			w.cfg.Book = book
 			losses := alert.NewLosses(alert.Config{
-				Learn: learn, All: all, Split: w.read != "", Why: why(book), More: w.moreDrops,
+				Learn: learn, All: all, Split: w.read != "", Why: why(book), More: w.moreDrops, Books: w.moreBooks,
 			})
 			view, err := table.NewAlerts(os.Stdout, os.Stderr, w.options(), losses)
 			if err != nil {
@@ -66,6 +74,7 @@ FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel.
 	}
 	f := cmd.Flags()
 	f.DurationVar(&learn, "learn", learn, "what happens in this time at first is usual")
+	f.BoolVar(&noLedger, "no-ledger", false, "watch drops only, not what the ledger leaves over")
 	f.BoolVarP(&all, "all", "a", false, "alert on benign losses too")
 	f.StringVarP(&w.format, "output", "o", "table", "table (a line an alert), json (one object a line) or csv")
 	f.DurationVarP(&w.duration, "duration", "d", 0, "stop after this long, for example 8h (0: until Ctrl-C)")
@@ -87,6 +96,18 @@ func (w *watch) moreDrops(d record.Drop) string {
 	}
 	if d.IfName != "" {
 		words = append(words, "-i", shellWord(d.IfName))
+	}
+	return strings.Join(words, " ")
+}
+
+// moreBooks is the command that shows the books of a namespace.
+func (w *watch) moreBooks(netns uint32) string {
+	words := []string{"netfate ledger --layers"}
+	if w.read != "" && w.read != "-" {
+		words = append(words, "-r", shellWord(w.read))
+	}
+	if netns != 0 {
+		words = append(words, "--netns", strconv.FormatUint(uint64(netns), 10))
 	}
 	return strings.Join(words, " ")
 }

@@ -223,7 +223,7 @@ func writeJSON(entry verdict.Entry, facts []evidence.Fact, d *record.Drop) error
 		Drop     json.RawMessage `json:"drop,omitempty"`
 	}{entry.Reason, entry.Verdict, entry.Meaning, entry.Causes, entry.Confirm, entry.Fix, []fact{}, nil}
 	for _, f := range facts {
-		out.Evidence = append(out.Evidence, fact(f))
+		out.Evidence = append(out.Evidence, fact{f.Key, f.Name, f.Value, f.Note})
 	}
 	if d != nil {
 		out.Drop = record.AppendJSON(nil, record.Fields(d), d, false)

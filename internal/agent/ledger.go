@@ -19,6 +19,7 @@ type books struct {
 	to     *counters.Sample // taken, and not balanced yet
 	skew   time.Duration    // between the reading of sensors and counters, the larger at either end
 	last   time.Duration
+	proofs proofs
 }
 
 // linkNames are the names of interfaces, as a sample has them: those of the other
@@ -45,6 +46,7 @@ const sampleTime = 2 * time.Second
 // begin finds the namespaces and reads the counters for the first time.
 func (b *books) begin(ctx context.Context, n *names) {
 	n.within(ctx, n.netns.Refresh)
+	b.proofs.home = ownNamespace()
 	b.from, b.last = b.read(ctx, n), 0
 }
 
@@ -73,13 +75,15 @@ func (b *books) end(ctx context.Context, n *names, began time.Time) {
 }
 
 // roll balances the interval.
-func (b *books) roll(to *record.Batch, host string, watched bool) {
+func (b *books) roll(ctx context.Context, to *record.Batch, n *names, watched bool) {
 	if b.reader == nil || b.to == nil {
 		return
 	}
+	look, done := b.proofs.begin(ctx, to.End, n.netns.Path)
 	to.Ledger = b.ledger.Balance(&ledger.Interval{
-		Host: host, From: b.from, To: b.to, Drops: to.Drops, Flows: to.Flows, Watched: watched, Skew: b.skew,
+		Host: n.host, From: b.from, To: b.to, Drops: to.Drops, Flows: to.Flows, Watched: watched, Skew: b.skew, Look: look, Home: b.proofs.home,
 	})
+	done()
 	to.Lost = append(to.Lost, b.to.Lost...)
 	gaps := map[counters.Part]*record.Lost{}
 	var order []counters.Part
@@ -105,7 +109,7 @@ func (b *books) roll(to *record.Batch, host string, watched bool) {
 // are facts beside the counts, or kernels are built without it.
 func optional(p counters.Part) bool {
 	switch p {
-	case counters.PartXfrm, counters.PartTCX, counters.PartNetlink, counters.PartPacket, counters.PartClasses, counters.PartFilters, counters.PartConntrack,
+	case counters.PartXfrm, counters.PartTCX, counters.PartNetlink, counters.PartPacket, counters.PartRaw, counters.PartClasses, counters.PartFilters, counters.PartConntrack,
 		counters.PartEthtool, counters.PartNFT, counters.PartSockstat, counters.PartListeners, counters.PartSNMP6:
 		return true
 	}

@@ -222,7 +222,7 @@ func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, e
 	l.nameQueries(b.Queries)
 	l.nameRequests(b.Requests)
 	l.counts.roll(b, l.names.host)
-	l.books.roll(b, l.names.host, l.drops != nil)
+	l.books.roll(ctx, b, l.names, l.drops != nil)
 	return l.cfg.Select.apply(b), l.rollLosses(b)
 }
 

@@ -3,7 +3,7 @@
 //
 // [Detector] knows series of counts and nothing of what they count, so that
 // whatever can be counted by interval can be watched; [Losses] makes series of
-// the drops in batches and alerts of what the detector finds. Time is that of the
+// the drops in batches, and of the ledger's remainders that grow, and alerts of what the detector finds. Time is that of the
 // intervals: there is no clock. docs/watch.md explains the mathematics. Views and
 // commands import it.
 package alert

@@ -18,9 +18,10 @@ type Config struct {
 	// Split says that an interval may come in several batches, as in recordings. It
 	// is then over when the next one begins, or at Close.
 	Split bool
-	// Why explains a drop in one line, More is the command that shows more of it.
-	// Either may be nil.
+	// Why explains a drop in one line, More is the command that shows more of it, and
+	// Books that which shows the books of a namespace. Each may be nil.
 	Why, More func(record.Drop) string
+	Books     func(netns uint32) string
 }
 
 // place is what losses are told apart by.
@@ -33,11 +34,12 @@ type place struct {
 // rest is the reason of the series of all places that have no room.
 const rest = "~other"
 
-// Losses makes alerts of the drops in batches. It is for one goroutine; see
+// Losses makes alerts of the drops in batches, and of what their ledger leaves over. It is for one goroutine; see
 // NewLosses.
 type Losses struct {
 	cfg        Config
 	detector   *Detector[place, record.Drop]
+	rests      rests
 	start, end time.Time // of the interval that is not over
 	isOpen     bool
 	told       uint64 // excluded packets
@@ -63,6 +65,9 @@ func (l *Losses) Batch(b *record.Batch) []record.Alert {
 		}
 		l.detector.Add(placeOf(d), d.Packets, aboutOf(d))
 	}
+	for i := range b.Ledger {
+		l.rests.add(&b.Ledger[i])
+	}
 	if !l.cfg.Split {
 		alerts = append(alerts, l.Close()...)
 	}
@@ -75,6 +80,7 @@ func (l *Losses) Close() []record.Alert {
 		return nil
 	}
 	l.isOpen = false
+	l.watchRests(l.end.Sub(l.start))
 	var alerts []record.Alert
 	for _, e := range l.detector.Roll(l.start, l.end) {
 		alerts = append(alerts, l.alert(&e))
@@ -91,17 +97,18 @@ func (l *Losses) Learning() bool { return l.detector.Learning() }
 // Held returns how many alerts were held back and not told later either.
 func (l *Losses) Held() uint64 { return l.detector.Held() }
 
-// Lost returns what had no series of its own since the last call, nil if all had.
-func (l *Losses) Lost() []record.Lost {
-	n := l.detector.Excluded() - l.told
-	if n == 0 {
-		return nil
+// Lost returns what had no room since the last call, nil if all had.
+func (l *Losses) Lost() (lost []record.Lost) {
+	tell := func(n, told *uint64, place, effect string) {
+		if *n > *told {
+			lost = append(lost, record.Lost{Time: l.end, Place: place, Reason: "full", Count: *n - *told, Effect: effect})
+			*told = *n
+		}
 	}
-	l.told += n
-	return []record.Lost{{
-		Time: l.end, Place: "alert_series", Reason: "full", Count: n,
-		Effect: "packets lost at places that have no room are watched as one, " + rest,
-	}}
+	excluded := l.detector.Excluded()
+	tell(&excluded, &l.told, "alert_series", "packets lost at places that have no room are watched as one, "+rest)
+	tell(&l.rests.excluded, &l.rests.told, "alert_rests", "packets that are left over at stations that have no room are not watched")
+	return lost
 }
 
 func placeOf(d *record.Drop) place {
@@ -126,6 +133,13 @@ func (l *Losses) alert(e *Event[place, record.Drop]) record.Alert {
 	}
 	if e.Key.reason == rest {
 		a.NetNSName = ""
+		return a
+	}
+	if e.Key.reason == unexplained {
+		a.Why = "what came here and what went on differ more and more: packets are lost where nothing looks, wait unread in sockets, or pass by the counters"
+		if l.cfg.Books != nil {
+			a.Command = l.cfg.Books(e.Key.netns)
+		}
 		return a
 	}
 	if l.cfg.Why != nil {

@@ -52,6 +52,9 @@ type Fact struct {
 	Name  string // what this is, as a user would call it
 	Value string // what was read, or why it could not be
 	Note  string // what the value means here; may be empty
+	// Unread says that there is no value: the subject lacks what it takes to find
+	// it, or the kernel did not answer.
+	Unread bool
 }
 
 // reader answers one key. It runs on a thread that is in the right namespace.
@@ -195,7 +198,7 @@ func missing(key, name string, err error) Fact {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EOPNOTSUPP):
 		why = "this kernel or namespace does not have it"
 	}
-	return Fact{Key: key, Name: name, Value: "not read: " + why}
+	return Fact{Key: key, Name: name, Value: "not read: " + why, Unread: true}
 }
 
 var (

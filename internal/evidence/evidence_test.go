@@ -128,7 +128,7 @@ func TestSettings(t *testing.T) {
 	s := Subject{NetNSPath: ns, IfName: "va"}
 	facts := Collect(context.Background(), []string{
 		"sysctl:net.ipv4.conf.{if}.rp_filter", "sysctl:net.ipv4.ip_forward", "sysctl:net.ipv4.neigh.{if}.unres_qlen_bytes",
-		"sysctl:net.core.somaxconn", "sysctl:net.ipv4.no_such_thing", "sysctl:../../etc/passwd", "counter:IpInHdrErrors",
+		"sysctl:net.core.somaxconn", "sysctl:net.core.netdev_max_backlog", "sysctl:net.ipv4.no_such_thing", "sysctl:../../etc/passwd", "counter:IpInHdrErrors",
 		"counter:TcpExtListenDrops", "counter:Udp6NoPorts", "counter:Nonsense", "softnet", "memory", "sockstat", "gibberish",
 	}, s)
 	want(t, facts, "net.ipv4.conf.all.rp_filter", "0", "")
@@ -136,6 +136,11 @@ func TestSettings(t *testing.T) {
 	want(t, facts, "net.ipv4.ip_forward", "1", "this host routes")
 	want(t, facts, "net.ipv4.neigh.va.unres_qlen_bytes", "", "KiB")
 	want(t, facts, "net.core.somaxconn", "", "backlog")
+	backlog, err := os.ReadFile("/proc/sys/net/core/netdev_max_backlog") // the namespace itself does not have it
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, facts, "net.core.netdev_max_backlog", strings.TrimSpace(string(backlog)), "may wait for one CPU")
 	want(t, facts, "net.ipv4.no_such_thing", "not read: this kernel or namespace does not have it", "")
 	want(t, facts, "../../etc/passwd", "not read", "")
 	want(t, facts, "IpInHdrErrors", "0", "never")

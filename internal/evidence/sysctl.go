@@ -1,7 +1,9 @@
 package evidence
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 )
@@ -43,6 +45,9 @@ func (c *collector) sysctl(name string) []Fact {
 func (c *collector) setting(name, path string) (Fact, int) {
 	file := strings.NewReplacer(".", "/", "/", ".").Replace(path)
 	text, err := readFile("/proc/sys/" + file)
+	if errors.Is(err, os.ErrNotExist) {
+		text, err = atHome("/proc/sys/" + file)
+	}
 	if err != nil {
 		return missing("", name, err), -1
 	}
@@ -56,6 +61,19 @@ func (c *collector) setting(name, path string) (Fact, int) {
 	}
 	f.Note = settingNote(name, n)
 	return f, n
+}
+
+// atHome reads a file as threads see it that are in this program's own namespace:
+// settings of the whole host, such as net.core.netdev_max_backlog, are shown in the
+// first one only.
+func atHome(path string) (text string, err error) {
+	done := make(chan struct{})
+	go func() { // on another thread: the collector's is locked
+		defer close(done)
+		text, err = readFile(path)
+	}()
+	<-done
+	return text, err
 }
 
 // combined is the note on a setting that exists for all interfaces and for

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -16,7 +17,7 @@ const (
 	bridge    = "bridge"
 	queue     = "queue"     // queueing disciplines
 	elsewhere = "elsewhere" // losses that no balance has
-	taps      = "taps"      // copies for AF_PACKET, which cost nobody a packet
+	taps      = "taps"      // copies for AF_PACKET and raw sockets, which cost nobody a packet
 	total     = "total"
 )
 
@@ -37,18 +38,33 @@ type cause struct {
 	partial bool
 	// perLink has a line for each interface.
 	perLink bool
+	// bare are places (beginnings of function names) that free it where the kernel
+	// gives no reason: as many as its counters say. At otherwise it is also what is
+	// left there.
+	bare, otherwise []string
 }
 
 // causes are the losses of which a counter is known, or whose station their
 // reason alone tells, the most special first. See docs/ledger.md.
 func causes() []cause {
 	in, out := record.In, record.Out
+	raw := []string{"raw_rcv", "rawv6_rcv"} // what they get are copies
 	udp := []string{"udp", "__udp", "udpv6"}
 	tcp := []string{"tcp", "__tcp", "inet_csk", "sk_filter"}
+	// Where kernels before 5.17 free what has no reason there.
+	core := []string{"__netif_receive_skb", "sch_handle_ingress"}
+	headers := []string{"ip_rcv_core", "ip6_rcv_core"}
+	routes := []string{"ip_rcv_finish", "ip6_rcv_finish"}
+	onward := []string{"ip_forward", "ip6_forward"}
+	refused := []string{"ip_error", "ip6_pkt_drop"}
+	protocols := []string{"ip_local_deliver", "ip_protocol_deliver", "ip6_input", "ip6_protocol_deliver"}
 	received := []string{"ip_rcv", "ip6_rcv", "ipv6_rcv", "ip_forward", "ip6_forward", "ip_local_deliver", "ip6_input"}
 	return []cause{
 		{station: taps, direction: in, layer: record.SocketLayer, what: "PACKET_SOCK_ERROR", reasons: []string{"PACKET_SOCK_ERROR"}},
 		{station: taps, direction: in, layer: record.SocketLayer, what: "PACKET_SOCK_ERROR", places: []string{"packet_rcv", "tpacket_rcv"}},
+
+		{station: taps, direction: in, layer: record.SocketLayer, what: "SOCKET_FILTER", reasons: []string{"SOCKET_FILTER"}, places: raw},
+		{station: taps, direction: in, layer: record.SocketLayer, what: "SOCKET_RCVBUFF", places: raw, partial: true},
 
 		{station: device, direction: in, layer: record.BacklogLayer, what: "CPU_BACKLOG", reasons: []string{"CPU_BACKLOG"}, perLink: true},
 		{station: device, direction: in, layer: record.BacklogLayer, what: "CPU_BACKLOG", places: []string{"enqueue_to_backlog", "netif_rx"}, perLink: true},
@@ -57,42 +73,47 @@ func causes() []cause {
 
 		{station: ingress, direction: in, layer: record.IngressLayer, what: "XDP", reasons: []string{"XDP"}, perLink: true},
 		{station: ingress, direction: in, layer: record.IngressLayer, what: "XDP", places: []string{"do_xdp_generic", "netif_receive_generic_xdp", "bpf_prog_run_generic_xdp"}, perLink: true},
-		{station: ingress, direction: in, layer: record.IngressLayer, what: "TC_INGRESS", reasons: []string{"TC_INGRESS"}, perLink: true},
-		{station: ingress, direction: in, layer: record.IngressLayer, what: "OTHERHOST", reasons: []string{"OTHERHOST"}},
-		{station: ingress, direction: in, layer: record.IngressLayer, what: "UNHANDLED_PROTO", reasons: []string{"UNHANDLED_PROTO"}},
+		{station: ingress, direction: in, layer: record.IngressLayer, what: "TC_INGRESS", reasons: []string{"TC_INGRESS"}, perLink: true, bare: core},
+		{station: ingress, direction: in, layer: record.IngressLayer, what: "OTHERHOST", reasons: []string{"OTHERHOST"}, otherwise: headers},
+		{station: ingress, direction: in, layer: record.IngressLayer, what: "UNHANDLED_PROTO", reasons: []string{"UNHANDLED_PROTO"}, otherwise: core},
 
 		{station: ip, direction: in, layer: record.RoutingLayer, what: "PKT_TOO_SMALL", reasons: []string{"PKT_TOO_SMALL"}, places: received,
-			counters: []string{"IpExtInTruncatedPkts", "Ip6InTruncatedPkts"}},
+			counters: []string{"IpExtInTruncatedPkts", "Ip6InTruncatedPkts"}, bare: headers},
 		{station: ip, direction: in, layer: record.RoutingLayer, what: "IP_INHDR", reasons: []string{"IP_INHDR", "IP_CSUM", "IPV6_BAD_EXTHDR", "IPV6_TOO_MANY_EXTHDRS"},
-			counters: []string{"IpInHdrErrors", "Ip6InHdrErrors"}},
-		{station: ip, direction: in, layer: record.RoutingLayer, what: "IP_RPFILTER", reasons: []string{"IP_RPFILTER"}, counters: []string{"TcpExtIPReversePathFilter"}},
-		{station: ip, direction: in, layer: record.RoutingLayer, what: "IP_INNOROUTES", reasons: []string{"IP_INNOROUTES"}, counters: []string{"IpExtInNoRoutes", "Ip6InNoRoutes"}},
-		{station: ip, direction: in, layer: record.RoutingLayer, what: "IP_INADDRERRORS", reasons: []string{"IP_INADDRERRORS"}, counters: []string{"IpInAddrErrors", "Ip6InAddrErrors"}},
-		{station: ip, direction: in, layer: record.RoutingLayer, what: "IP_NOPROTO", reasons: []string{"IP_NOPROTO"}, counters: []string{"IpInUnknownProtos", "Ip6InUnknownProtos"}},
-		{station: ip, direction: in, layer: record.RoutingLayer, what: "IPV6DISABLED", reasons: []string{"IPV6DISABLED"}, counters: []string{"IpInDiscards", "Ip6InDiscards"}},
+			counters: []string{"IpInHdrErrors", "Ip6InHdrErrors"},
+			bare:     slices.Concat(headers, routes, onward)},
+		{station: ip, direction: in, layer: record.RoutingLayer, what: "IP_RPFILTER", reasons: []string{"IP_RPFILTER"}, counters: []string{"TcpExtIPReversePathFilter"}, bare: routes},
+		{station: ip, direction: in, layer: record.RoutingLayer, what: "IP_INNOROUTES", reasons: []string{"IP_INNOROUTES"}, counters: []string{"IpExtInNoRoutes", "Ip6InNoRoutes"}, bare: refused},
+		{station: ip, direction: in, layer: record.RoutingLayer, what: "IP_INADDRERRORS", reasons: []string{"IP_INADDRERRORS"}, counters: []string{"IpInAddrErrors", "Ip6InAddrErrors"},
+			bare: slices.Concat(refused, onward)},
+		{station: ip, direction: in, layer: record.RoutingLayer, what: "IP_NOPROTO", reasons: []string{"IP_NOPROTO"}, counters: []string{"IpInUnknownProtos", "Ip6InUnknownProtos"},
+			bare: protocols},
+		{station: ip, direction: in, layer: record.RoutingLayer, what: "IPV6DISABLED", reasons: []string{"IPV6DISABLED"}, counters: []string{"IpInDiscards", "Ip6InDiscards"},
+			bare: slices.Concat(headers, onward, protocols)},
 		{station: ip, direction: in, layer: record.RoutingLayer, what: "PKT_TOO_BIG", reasons: []string{"PKT_TOO_BIG"}, places: []string{"ip_forward", "ip6_forward"}},
 
 		{station: transport, direction: in, layer: record.TransportLayer, what: "NO_SOCKET", reasons: []string{"NO_SOCKET"}, places: udp,
-			counters: []string{"UdpNoPorts", "Udp6NoPorts", "UdpLiteNoPorts", "UdpLite6NoPorts"}},
+			counters: []string{"UdpNoPorts", "Udp6NoPorts", "UdpLiteNoPorts", "UdpLite6NoPorts"}, bare: udp},
 		{station: transport, direction: in, layer: record.SocketLayer, what: "SOCKET_RCVBUFF", reasons: []string{"SOCKET_RCVBUFF"}, places: udp,
-			counters: []string{"UdpRcvbufErrors", "Udp6RcvbufErrors", "UdpLiteRcvbufErrors", "UdpLite6RcvbufErrors"}},
+			counters: []string{"UdpRcvbufErrors", "Udp6RcvbufErrors", "UdpLiteRcvbufErrors", "UdpLite6RcvbufErrors"}, bare: udp},
 		{station: transport, direction: in, layer: record.TransportLayer, what: "UDP_CSUM", reasons: []string{"UDP_CSUM"},
-			counters: []string{"UdpInCsumErrors", "Udp6InCsumErrors", "UdpLiteInCsumErrors", "UdpLite6InCsumErrors"}},
+			counters: []string{"UdpInCsumErrors", "Udp6InCsumErrors", "UdpLiteInCsumErrors", "UdpLite6InCsumErrors"}, bare: udp},
 		{station: transport, direction: in, layer: record.SocketLayer, what: "PROTO_MEM", reasons: []string{"PROTO_MEM"}, places: udp,
-			counters: []string{"UdpMemErrors", "Udp6MemErrors", "UdpLiteMemErrors", "UdpLite6MemErrors"}},
+			counters: []string{"UdpMemErrors", "Udp6MemErrors", "UdpLiteMemErrors", "UdpLite6MemErrors"}, bare: udp},
 		{station: transport, direction: in, layer: record.SocketLayer, what: "SOCKET_FILTER", places: udp, counters: []string{
 			"UdpInErrors", "Udp6InErrors", "-UdpRcvbufErrors", "-Udp6RcvbufErrors", "-UdpInCsumErrors", "-Udp6InCsumErrors", "-UdpMemErrors", "-Udp6MemErrors"}},
 		{station: transport, direction: in, layer: record.TransportLayer, what: "ICMP_CSUM", places: []string{"icmp"}, reasons: []string{"ICMP_CSUM"},
-			counters: []string{"IcmpInCsumErrors", "Icmp6InCsumErrors"}},
-		{station: transport, direction: in, layer: record.TransportLayer, what: "TCP_CSUM", reasons: []string{"TCP_CSUM"}, counters: []string{"TcpInCsumErrors"}},
+			counters: []string{"IcmpInCsumErrors", "Icmp6InCsumErrors"}, bare: []string{"icmp"}},
+		{station: transport, direction: in, layer: record.TransportLayer, what: "TCP_CSUM", reasons: []string{"TCP_CSUM"}, counters: []string{"TcpInCsumErrors"}, bare: tcp},
 		{station: transport, direction: in, layer: record.SocketLayer, what: "TCP_LISTEN_OVERFLOW", reasons: []string{"TCP_LISTEN_OVERFLOW"},
 			counters: []string{"TcpExtListenDrops"}},
-		{station: transport, direction: in, layer: record.SocketLayer, what: "SOCKET_BACKLOG", reasons: []string{"SOCKET_BACKLOG"}, places: tcp, counters: []string{"TcpExtTCPBacklogDrop"}},
-		{station: transport, direction: in, layer: record.SocketLayer, what: "SOCKET_RCVBUFF", reasons: []string{"SOCKET_RCVBUFF", "PROTO_MEM"}, places: tcp, counters: []string{"TcpExtTCPRcvQDrop"}},
+		{station: transport, direction: in, layer: record.SocketLayer, what: "SOCKET_BACKLOG", reasons: []string{"SOCKET_BACKLOG"}, places: tcp, counters: []string{"TcpExtTCPBacklogDrop"}, bare: []string{"tcp_v4_rcv", "tcp_v6_rcv", "tcp_add_backlog"}},
+		{station: transport, direction: in, layer: record.SocketLayer, what: "SOCKET_RCVBUFF", reasons: []string{"SOCKET_RCVBUFF", "PROTO_MEM"}, places: tcp, counters: []string{"TcpExtTCPRcvQDrop"}, bare: []string{"tcp_drop", "tcp_data_queue"}},
 
 		{station: queue, direction: out, layer: record.QdiscLayer, what: "QDISC_DROP", reasons: []string{"QDISC_DROP"}, perLink: true},
 		{station: ip, direction: out, layer: record.QdiscLayer, what: "TC_EGRESS", reasons: []string{"TC_EGRESS"}},
-		{station: ip, direction: out, layer: record.RoutingLayer, what: "IP_OUTNOROUTES", reasons: []string{"IP_OUTNOROUTES"}, counters: []string{"IpOutNoRoutes", "Ip6OutNoRoutes"}},
+		{station: ip, direction: out, layer: record.RoutingLayer, what: "IP_OUTNOROUTES", reasons: []string{"IP_OUTNOROUTES"}, counters: []string{"IpOutNoRoutes", "Ip6OutNoRoutes"},
+			bare: []string{"ip6_pkt_drop", "ip_queue_xmit", "__ip_queue_xmit"}},
 	}
 }
 
@@ -140,17 +161,26 @@ func (c *cause) fits(reason, place string) bool {
 	return (len(c.reasons) == 0 || slices.Contains(c.reasons, reason)) && (len(c.places) == 0 || hasPrefix(place, c.places...))
 }
 
+const unspecified = "NOT_SPECIFIED"
+
+// reasonOf returns the reason of a drop; empty if the kernel has none for it.
+func reasonOf(d *record.Drop) string {
+	if d.Reason == unspecified {
+		return ""
+	}
+	return d.Reason
+}
+
+// placeOf returns the function that freed a buffer.
+func placeOf(d *record.Drop) string {
+	place, _, _ := strings.Cut(d.Location, "+")
+	return place
+}
+
 // classify finds the cause of a drop.
 func (b *book) classify(d *record.Drop) cause {
-	reason := d.Reason
-	if reason == "NOT_SPECIFIED" {
-		reason = ""
-	}
-	place, _, _ := strings.Cut(d.Location, "+")
-	name := reason
-	if name == "" {
-		name = "NOT_SPECIFIED"
-	}
+	reason, place := reasonOf(d), placeOf(d)
+	name := cmp.Or(reason, unspecified)
 	if netfilter(reason, place) {
 		c := cause{station: ip, direction: record.In, layer: record.NetfilterLayer, what: "NETFILTER_DROP"}
 		switch {
@@ -163,6 +193,9 @@ func (b *book) classify(d *record.Drop) cause {
 	}
 	for _, c := range b.causes {
 		if c.fits(reason, place) {
+			if c.what == "PKT_TOO_BIG" && b.apart() && strings.HasPrefix(place, "ip_forward") {
+				c.direction = record.Out // counted as forwarded before the MTU is looked at, too; IPv6 looks first
+			}
 			return c
 		}
 	}

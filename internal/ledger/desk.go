@@ -93,7 +93,7 @@ func (d *desk) lost(b *book, l *loss) {
 // unseen reports whether the drop sensor cannot see a loss: there is no buffer,
 // or it is freed as if it were not lost.
 func unseen(l *loss) bool {
-	return l.layer == record.RingLayer || l.layer == record.XDPLayer || l.layer == record.DriverLayer || l.what == "TCP_LISTEN_OVERFLOW"
+	return l.layer == record.RingLayer || l.layer == record.XDPLayer || l.layer == record.DriverLayer || l.what == "TCP_LISTEN_OVERFLOW" || l.station == taps && l.counted != nil
 }
 
 // close writes what nothing explains, zero too: that is the proof.
@@ -130,7 +130,7 @@ func sumUp(direction record.Direction, desks []*desk) []record.Entry {
 				if e.Line != record.LostLine && e.Line != record.Ignored {
 					s.Layer = record.TotalLayer
 				}
-				s.Counter, s.Counted, s.Seen = "", nil, nil
+				s.Counter, s.Counted, s.Seen, s.Evidence = "", nil, nil, nil
 				sums[k] = s
 				order = append(order, k)
 			}

@@ -8,28 +8,19 @@ import (
 	"github.com/netfate/netfate/internal/record"
 )
 
-// command returns the first shell command among steps of a rule, without its
-// comment.
-func command(lists ...[]string) string {
-	for _, steps := range lists {
-		for _, s := range steps {
-			if c, ok := strings.CutPrefix(s, "$ "); ok {
-				c, _, _ = strings.Cut(c, "  #")
-				return strings.TrimSpace(c)
-			}
-		}
-	}
-	return ""
-}
-
 // fact returns something of this host, read with the counters, that explains a
 // loss; empty if there is nothing.
 func (b *book) fact(l *loss) string {
 	switch l.what {
 	case "NETFILTER_DROP":
-		return b.ruleFact()
+		return b.ruleFact(l)
 	case "SOCKET_RCVBUFF":
-		return b.socketFact()
+		if l.station == taps {
+			return b.socketFact("raw")
+		}
+		return b.socketFact("udp")
+	case "PACKET_SOCK_ERROR":
+		return b.socketFact("packet")
 	case "TCP_LISTEN_OVERFLOW":
 		return b.listenFact()
 	case "QDISC_DROP":
@@ -48,6 +39,8 @@ func (b *book) fact(l *loss) string {
 		}
 	case "PKT_TOO_BIG":
 		return b.mtuFact()
+	case "early_drop":
+		return fmt.Sprintf("%d of %d entries", b.Conntrack.Count, b.Conntrack.Max)
 	}
 	return ""
 }
@@ -59,60 +52,34 @@ func program(p counters.Program) string {
 	return fmt.Sprintf("number %d", p.ID)
 }
 
-// ruleFact names the nftables rule that dropped, as far as counters tell it;
-// otherwise those that may have.
-func (b *book) ruleFact() string {
-	var grew, silent []string
-	for i := range b.NFT.Rules {
-		r := &b.NFT.Rules[i]
-		name := fmt.Sprintf("%s %s %s: %s", r.Family, r.Table, r.Chain, r.Text)
-		switch {
-		case r.Counted && r.Packets > 0:
-			grew = append(grew, fmt.Sprintf("%s (%d packets)", name, r.Packets))
-		case !r.Counted:
-			silent = append(silent, name)
-		}
-	}
-	for i := range b.NFT.Policies {
-		p := &b.NFT.Policies[i]
-		silent = append(silent, fmt.Sprintf("%s %s %s: policy drop", p.Family, p.Table, p.Chain))
-	}
-	switch {
-	case len(grew) > 0:
-		return "rule " + strings.Join(grew[:min(len(grew), 3)], "; ")
-	case len(silent) == 1:
-		return "candidate, without a counter: " + silent[0]
-	case len(silent) > 1:
-		return fmt.Sprintf("%d candidates without counters: %s; …", len(silent), silent[0])
-	}
-	return ""
-}
-
-// fullest returns the UDP socket that dropped most; nil if none did.
-func (b *book) fullest() (most *counters.Socket) {
+// fullest returns the socket that dropped most, of protocols that begin so; nil if
+// none did.
+func (b *book) fullest(protocol string) (most *counters.Socket) {
 	for i := range b.Sockets {
-		if s := &b.Sockets[i]; strings.HasPrefix(s.Protocol, "udp") && s.Drops > 0 && (most == nil || s.Drops > most.Drops) {
+		if s := &b.Sockets[i]; strings.HasPrefix(s.Protocol, protocol) && s.Drops > 0 && (most == nil || s.Drops > most.Drops) {
 			most = s
 		}
 	}
 	return most
 }
 
-func (b *book) socketFact() string {
-	most := b.fullest()
+func (b *book) socketFact(protocol string) string {
+	most := b.fullest(protocol)
 	if most == nil {
 		return ""
 	}
-	return fmt.Sprintf("%s %s: %d of %d bytes wait, %d dropped", most.Protocol, most.Local, most.Queued, most.Buffer, most.Drops)
+	name := most.Protocol + " socket"
+	if most.Local.IsValid() {
+		name = most.Protocol + " " + most.Local.String()
+	}
+	if most.Buffer == 0 {
+		return fmt.Sprintf("%s: %d bytes wait, %d dropped", name, most.Queued, most.Drops)
+	}
+	return fmt.Sprintf("%s: %d of %d bytes wait, %d dropped", name, most.Queued, most.Buffer, most.Drops)
 }
 
 func (b *book) listenFact() string {
-	var most *counters.Listener
-	for i := range b.Listeners {
-		if l := &b.Listeners[i]; most == nil || l.Drops > most.Drops || l.Drops == most.Drops && l.Waiting > most.Waiting {
-			most = l
-		}
-	}
+	most := b.longest()
 	if most == nil {
 		return ""
 	}
@@ -196,8 +163,6 @@ func (b *book) tracked() *desk {
 	d := newDesk("conntrack", record.In, record.NetfilterLayer, "entries")
 	d.came("entries", early)
 	e := d.add(record.LostLine, record.NetfilterLayer, "early_drop", early, "early_drop")
-	e.Verdict, e.Why = record.Resource, "the table of tracked connections is full: unanswered ones were thrown out"
-	e.Fact = fmt.Sprintf("%d of %d entries", b.Conntrack.Count, b.Conntrack.Max)
-	e.Command = "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max"
+	b.describe(e, &loss{cause: cause{station: d.station, direction: d.direction, layer: d.layer, what: e.What}})
 	return d.close()
 }

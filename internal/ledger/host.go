@@ -23,6 +23,7 @@ func (l *Ledger) host(i *Interval, d *counters.Delta, books []record.Entry, unpl
 	}
 	b := l.newBook(i, &counters.NamespaceDelta{}, nil)
 	b.drops(unplaced)
+	b.share()
 	for _, x := range b.losses {
 		one := newDesk(elsewhere, x.direction, x.layer, buffers)
 		one.came("of unknown namespaces", int64(x.number()))

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/netfate/netfate/internal/evidence"
 	"github.com/netfate/netfate/internal/ledger/counters"
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/verdict"
@@ -21,6 +22,10 @@ type Interval struct {
 	// Watched says that the drop sensor was on, so that its silence means
 	// something.
 	Watched bool
+	// Look reads live facts about a loss; nil reads none.
+	Look func(Question) []evidence.Fact
+	// Home is the namespace that commands run in unless they say another.
+	Home uint32
 	// Skew is how far apart the readings of sensors and counters were.
 	Skew time.Duration
 }
@@ -119,6 +124,7 @@ type book struct {
 	links    map[string]*passage
 	others   uint64 // buffers received of IP protocols that nothing counts, not forwarded
 	losses   []*loss
+	bare     []*record.Drop // of which no reason is known, until the counters tell
 	// redirected are frames that XDP gave to devices, and that none of these is
 	// known to have sent yet.
 	redirected int64

@@ -188,8 +188,10 @@ func (b *book) countLink(l *counters.Interface) {
 			continue
 		}
 		c := cause{station: ingress, direction: record.In, layer: record.IngressLayer, what: "TC_INGRESS", partial: true}
-		if x := b.seen("TC_EGRESS"); x == 0 { // it counts both ways
-			tell(c, uint64(q.Stats.Drops), q.Kind+" drops")
+		// It counts both ways.
+		sent := b.bareOn(l.Name, "__dev_queue_xmit", "sch_handle_egress")
+		if n := uint64(q.Stats.Drops); b.seen("TC_EGRESS") == 0 && n > sent {
+			tell(c, n-sent, q.Kind+" drops")
 		}
 	}
 	if full := b.seenOn("FULL_RING", l.Name); l.Stats.TxDropped > 0 || full > 0 {
@@ -201,6 +203,17 @@ func (b *book) seen(what string) (n uint64) {
 	for _, l := range b.losses {
 		if l.what == what {
 			n += l.seen
+		}
+	}
+	return n
+}
+
+// bareOn is how many buffers of an interface were freed without a reason in
+// functions that begin so.
+func (b *book) bareOn(ifname string, places ...string) (n uint64) {
+	for _, d := range b.bare {
+		if d.IfName == ifname && hasPrefix(placeOf(d), places...) {
+			n += d.Buffers
 		}
 	}
 	return n

@@ -23,6 +23,8 @@ type Rule struct {
 	// Counted says that the rule has a counter of its own, of Packets and Bytes.
 	Counted        bool
 	Packets, Bytes uint64
+	// Conditions are those of its conditions that [Excludes] can tell.
+	Conditions []Condition
 }
 
 // Family returns the name that nft(8) has for a family (NFPROTO_*); empty for
@@ -45,12 +47,12 @@ func Family(number uint8) string {
 	return ""
 }
 
-// Words describes a rule as netlink has it: the value of its attribute
+// Read describes a rule as netlink has it: the value of its attribute
 // NFTA_RULE_EXPRESSIONS. What cannot be read is left out.
-func Words(family uint8, expressions []byte) string {
+func Read(family uint8, expressions []byte) Rule {
 	list, err := netlink.UnmarshalAttributes(expressions)
 	if err != nil {
-		return ""
+		return Rule{}
 	}
 	var exprs []expr.Any
 	for _, element := range list {
@@ -59,7 +61,7 @@ func Words(family uint8, expressions []byte) string {
 		}
 	}
 	r, _ := Describe(exprs)
-	return r.Text
+	return r
 }
 
 // parse reads one expression, if it is one that Describe knows.
@@ -159,6 +161,9 @@ func Describe(exprs []expr.Any) (Rule, bool) {
 		case *expr.Cmp:
 			if w := compareText(registers[e.Register], e); w != "" {
 				words = append(words, w)
+			}
+			if c, ok := condition(registers[e.Register], e); ok {
+				r.Conditions = append(r.Conditions, c)
 			}
 		case *expr.Lookup:
 			words = append(words, setText(registers[e.SourceRegister], e))

@@ -16,9 +16,9 @@ type Alert struct {
 	Host         string    `rec:"host" doc:"Name of the host that saw it." otel:"host.name"`
 	Event        string    `rec:"event" doc:"What is told: new (none were lost there before), high (far more than usual), over."`
 	Verdict      Verdict   `rec:"verdict" doc:"What the loss means: loss, resource, refused, policy, invalid or benign."`
-	Reason       string    `rec:"reason" doc:"The kernel's drop reason, without SKB_DROP_REASON_; ~other for all places that have no room of their own." otel:"network.drop.reason"`
+	Reason       string    `rec:"reason" doc:"The kernel's drop reason, without SKB_DROP_REASON_; ~other for all places that have no room of their own, ~unexplained for what the ledger leaves over." otel:"network.drop.reason"`
 	Subsystem    string    `rec:"subsystem" doc:"Who defines the reason: core, mac80211_unusable, openvswitch …"`
-	Location     string    `rec:"location" doc:"Kernel function that freed the packets, without offset."`
+	Location     string    `rec:"location" doc:"Kernel function that freed the packets, without offset; of ~unexplained the way and station of the ledger."`
 	NetNS        uint32    `rec:"netns" doc:"Network namespace, as the inode number that ls -L /proc/PID/ns/net shows." otel:"linux.netns.inode"`
 	NetNSName    string    `rec:"netns_name" doc:"Its name."`
 	IfName       string    `rec:"ifname" doc:"Network interface, named as in its namespace." otel:"network.interface.name"`

@@ -77,6 +77,7 @@ type Entry struct {
 	Comm          string    `rec:"comm" doc:"Its name." otel:"process.executable.name"`
 	ContainerName string    `rec:"container_name" doc:"Its container." otel:"container.name"`
 	Fact          string    `rec:"fact" doc:"Something read on this host that explains the loss: the rule, a limit, a full buffer."`
+	Evidence      []string  `rec:"evidence" doc:"Live values of this host about the loss, as netfate explain reads them: name, value, what it means; read again each 10 s, so at most so old."`
 	Command       string    `rec:"command" doc:"A command that confirms the loss, or mends it."`
 	SkewMicros    uint64    `rec:"skew_us" unit:"us" doc:"How far apart the ends of what is compared can be: what passed in so long may be in the remainder."`
 }

@@ -30,6 +30,13 @@ type clerk struct {
 	batches int
 	lines   []record.Entry
 	lost    []record.Lost
+	losses  []loss // of the last network that was watched
+}
+
+// loss is a line that lost packets, in a namespace of the lab's name.
+type loss struct {
+	space string
+	record.Entry
 }
 
 func (c *clerk) Batch(b *record.Batch) error {
@@ -51,7 +58,7 @@ func (c *clerk) count() int {
 
 // open runs the agent until the test ends; drops says whether the drop sensor is
 // on. One agent serves all cases: loading its programs is what takes longest.
-func open(t *testing.T, drops bool) *clerk {
+func open(t testing.TB, drops bool) *clerk {
 	t.Helper()
 	need.Root(t)
 	c := &clerk{}
@@ -77,7 +84,7 @@ func open(t *testing.T, drops bool) *clerk {
 }
 
 // pass waits until so many intervals are over.
-func (c *clerk) pass(t *testing.T, intervals int) {
+func (c *clerk) pass(t testing.TB, intervals int) {
 	until := c.count() + intervals
 	netlab.WaitFor(t, "the ledger", func() bool { return c.count() >= until })
 }
@@ -138,15 +145,22 @@ func (c *clerk) watch(t *testing.T, build func(l *netlab.Lab) func()) (sums book
 		}
 	}
 	sums = books{}
+	c.losses = nil
 	for _, e := range c.lines[from:] {
 		if name := names[e.NetNS]; name != "" {
+			if e.Line == record.LostLine && e.Station != "total" && e.Packets > 0 {
+				c.losses = append(c.losses, loss{name, e})
+			}
 			sums[key(name, string(e.Scope), string(e.Direction), e.Station, string(e.Line), e.What)] += e.Packets
 		}
+	}
+	for _, l := range c.lost[lost:] {
+		t.Logf("netfate lost %d at %s: %s", l.Count, l.Place, l.Reason)
 	}
 	if testing.Verbose() || t.Failed() {
 		for _, e := range c.lines[from:] {
 			if name := names[e.NetNS]; name != "" && e.Packets != 0 {
-				t.Logf("%s %s %s %s %s %s %q %d [%s] %s", name, e.Scope, e.IfName, e.Direction, e.Station, e.Line, e.What, e.Packets, e.Counter, e.Fact)
+				t.Logf("%s %s %s %s %s %s %q %d [%s] %s | %s | %s", name, e.Scope, e.IfName, e.Direction, e.Station, e.Line, e.What, e.Packets, e.Counter, e.Fact, strings.Join(e.Evidence, "; "), e.Command)
 			}
 		}
 	}
@@ -176,7 +190,30 @@ func (b books) want(t *testing.T, space string, direction record.Direction, stat
 	}
 }
 
-// quiet makes a namespace that says nothing by itself.
+// proved fails unless a loss of the last network carries these words: among what
+// was read of the host, and in the command.
+func (c *clerk) proved(t *testing.T, space, what, command string, words ...string) {
+	t.Helper()
+	for i := range c.losses {
+		l := &c.losses[i]
+		if l.space != space || l.What != what {
+			continue
+		}
+		text := l.Fact + "; " + strings.Join(l.Evidence, "; ")
+		for _, w := range words {
+			if !strings.Contains(text, w) {
+				t.Errorf("%s, %s: got %q, want something on %q", space, what, text, w)
+			}
+		}
+		if !strings.Contains(l.Command, command) || !strings.HasPrefix(l.Command, "nsenter --net=") {
+			t.Errorf("%s, %s: got the command %q, want %q in the namespace", space, what, l.Command, command)
+		}
+		return
+	}
+	t.Errorf("%s: nothing lost as %s", space, what)
+}
+
+// wired puts a veth between two namespaces that say nothing by themselves.
 func wired(l *netlab.Lab) (a, b *netlab.NetNS) {
 	a, b = l.NetNS("a"), l.NetNS("b")
 	l.Veth(a, "v", b, "v")
@@ -244,17 +281,6 @@ func xdp(t *testing.T, n *netlab.NetNS, ifname string, program asm.Instructions,
 }
 
 const in, out = record.In, record.Out
-
-// reasons skips what does not balance where the kernel gives no reasons for drops: a
-// loss that a counter knows by its reason cannot be told from one that none knows, and
-// is counted twice.
-func reasons(t *testing.T) {
-	t.Helper()
-	why := errors.New("losses of counters and of the sensor cannot be matched")
-	if (need.Feature{Since: "5.17"}).Excuse(why) == nil {
-		need.Feature{What: "drop reasons", Since: "5.17"}.Skip(t, why)
-	}
-}
 
 // TestBalance: in closed namespaces nothing is unexplained.
 func TestBalance(t *testing.T) {
@@ -328,6 +354,23 @@ func TestBalance(t *testing.T) {
 		if lost == 0 || lost+got != 50 {
 			t.Errorf("got %d lost and %d delivered, want 50 in all, some lost", lost, got)
 		}
+		c.proved(t, "b", "SOCKET_RCVBUFF", `ss -uanpm "sport = :7"`, "udp socket 10.6.0.2:7, receive buffer", "net.core.rmem_max")
+	})
+
+	t.Run("raw socket", func(t *testing.T) {
+		b := c.watched(t, func(l *netlab.Lab) func() {
+			x, y := wired(l)
+			conn := y.ListenUDP("10.6.0.2:7")
+			raw := y.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_UDP)
+			raw.SetInt(unix.SOL_SOCKET, unix.SO_RCVBUF, 2048)
+			return func() { x.Datagrams("10.6.0.2:7", 30, payload); read(t, conn, 30) }
+		})
+		b.balanced(t)
+		b.want(t, "b", in, "transport", record.Delivered, "udp", 30)
+		if n := b.get("b", in, "taps", record.LostLine, "SOCKET_RCVBUFF"); n == 0 || n >= 30 {
+			t.Errorf("lost copies: got %d, want some of 30", n)
+		}
+		c.proved(t, "b", "SOCKET_RCVBUFF", "", "raw 0.0.0.0:17: ", " dropped")
 	})
 
 	t.Run("closed port", func(t *testing.T) {
@@ -337,18 +380,21 @@ func TestBalance(t *testing.T) {
 		})
 		b.balanced(t)
 		b.want(t, "b", in, "transport", record.LostLine, "NO_SOCKET", 12)
+		c.proved(t, "b", "NO_SOCKET", "ss -lntup", "nobody in this namespace has udp port 9 open")
 	})
 
 	t.Run("nft", func(t *testing.T) {
 		b := c.watched(t, func(l *netlab.Lab) func() {
 			x, y := wired(l)
 			y.NFT(`table ip t { chain in { type filter hook input priority 0; udp dport 9 counter drop; }; }`)
-			x.NFT(`table ip t { chain out { type filter hook output priority 0; udp dport 10 drop; }; }`)
+			x.NFT(`table ip t { chain out { type filter hook output priority 0; tcp dport 10 drop; udp dport 11 drop; udp dport 10 drop; }; }`)
 			return func() { x.Datagrams("10.6.0.2:9", 11, payload); x.Datagrams("10.6.0.2:10", 6, payload) }
 		})
 		b.balanced(t)
 		b.want(t, "b", in, "ip", record.LostLine, "NETFILTER_DROP", 11)
 		b.want(t, "a", out, "ip", record.LostLine, "NETFILTER_DROP", 6)
+		c.proved(t, "b", "NETFILTER_DROP", "nft -a list chain ip t in", "rule ip t in: l4proto udp dport 9 drop (11 packets)")
+		c.proved(t, "a", "NETFILTER_DROP", "nft -a list chain ip t out", "candidate, without a counter: ip t out: l4proto udp dport 10 drop")
 	})
 
 	t.Run("nft forward", func(t *testing.T) {
@@ -381,7 +427,6 @@ func TestBalance(t *testing.T) {
 	})
 
 	t.Run("routes", func(t *testing.T) {
-		reasons(t)
 		b := c.watched(t, func(l *netlab.Lab) func() {
 			x, r, _ := middle(l)
 			x.Neigh("v", "10.1.0.77", r.MAC("left"))
@@ -389,6 +434,45 @@ func TestBalance(t *testing.T) {
 		})
 		b.balanced(t)
 		b.want(t, "r", in, "ip", record.LostLine, "IP_INNOROUTES", 13)
+		c.proved(t, "r", "IP_INNOROUTES", "ip route get 10.9.0.1 from 10.1.0.2 iif left", "net.ipv4.ip_forward: 1", "route to 10.9.0.1")
+	})
+
+	t.Run("rp_filter", func(t *testing.T) {
+		b := c.watched(t, func(l *netlab.Lab) func() {
+			x, r, _ := middle(l)
+			r.Sysctl("net/ipv4/conf/all/rp_filter", "1")
+			x.Addr("v", "10.8.0.1/32")
+			return func() {
+				k := x.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+				if err := unix.Bind(k.FD, &unix.SockaddrInet4{Addr: [4]byte{10, 8, 0, 1}}); err != nil {
+					t.Fatal(err)
+				}
+				for range 9 {
+					if err := unix.Sendto(k.FD, make([]byte, payload), 0, &unix.SockaddrInet4{Addr: [4]byte{10, 2, 0, 2}, Port: 7}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		})
+		b.balanced(t)
+		b.want(t, "r", in, "ip", record.LostLine, "IP_RPFILTER", 9)
+		c.proved(t, "r", "IP_RPFILTER", "sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.left.rp_filter", "net.ipv4.conf.all.rp_filter: 1", "net.ipv4.conf.left.rp_filter: ")
+	})
+
+	t.Run("mtu", func(t *testing.T) {
+		b := c.watched(t, func(l *netlab.Lab) func() {
+			x, r, _ := middle(l)
+			r.Do(func() error { return netlink.LinkSetMTU(r.Link("right"), 1000) })
+			return func() { x.Datagrams("10.2.0.2:7", 1, 1300) } // a second one would be cut up
+		})
+		b.balanced(t)
+		if (need.Feature{Since: "5.17"}).Excuse(errors.New("no reasons")) == nil {
+			return // it has no counter of its own
+		}
+		if n := b.get("r", in, "ip", record.LostLine, "PKT_TOO_BIG") + b.get("r", out, "ip", record.LostLine, "PKT_TOO_BIG"); n != 1 {
+			t.Errorf("lost: got %d, want 1", n)
+		}
+		c.proved(t, "r", "PKT_TOO_BIG", "tracepath -n 10.2.0.2", "MTU of left: 1500", "MTU towards 10.2.0.2: 1000 (of right)")
 	})
 
 	t.Run("tbf", func(t *testing.T) {
@@ -407,10 +491,10 @@ func TestBalance(t *testing.T) {
 		if lost == 0 || lost+got != 60 {
 			t.Errorf("got %d lost and %d delivered, want 60 in all, some lost", lost, got)
 		}
+		c.proved(t, "a", "QDISC_DROP", "tc -s qdisc show dev v", "qdisc tbf on v: rate 64000 bit/s, limit 3000 bytes")
 	})
 
 	t.Run("tc", func(t *testing.T) {
-		reasons(t)
 		b := c.watched(t, func(l *netlab.Lab) func() {
 			x, y := wired(l)
 			y.Exec("tc", "qdisc", "add", "dev", "v", "clsact")
@@ -419,6 +503,7 @@ func TestBalance(t *testing.T) {
 		})
 		b.balanced(t)
 		b.want(t, "b", in, "ingress", record.LostLine, "TC_INGRESS", 14)
+		c.proved(t, "b", "TC_INGRESS", "tc -s filter show dev v ingress", "tc ingress filter on v: bpf pref 1 tc_drop")
 	})
 
 	t.Run("xdp drop", func(t *testing.T) {
@@ -429,6 +514,7 @@ func TestBalance(t *testing.T) {
 		})
 		b.balanced(t)
 		b.want(t, "b", in, "device", record.LostLine, "XDP", 25)
+		c.proved(t, "b", "XDP", "bpftool net show dev v", "XDP on v: program", "xdp_test (native)")
 	})
 
 	t.Run("xdp generic", func(t *testing.T) {
@@ -442,7 +528,6 @@ func TestBalance(t *testing.T) {
 	})
 
 	t.Run("xdp redirect", func(t *testing.T) {
-		reasons(t)
 		b := c.watched(t, func(l *netlab.Lab) func() {
 			x, y := wired(l)
 			z := l.NetNS("z")
@@ -551,6 +636,7 @@ func TestBalance(t *testing.T) {
 		if n := b.get("b", in, "transport", record.LostLine, "TCP_LISTEN_OVERFLOW"); n < 3 {
 			t.Errorf("lost: got %d, want at least 3", n)
 		}
+		c.proved(t, "b", "TCP_LISTEN_OVERFLOW", `ss -lnt "sport = :80"`, "tcp listener 10.6.0.2:80: 2 of 1 connections wait for accept", "net.core.somaxconn")
 	})
 
 	t.Run("fragments", func(t *testing.T) {

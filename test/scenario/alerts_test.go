@@ -3,6 +3,7 @@ package scenario
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/test/need"
@@ -60,6 +62,66 @@ func (c *told) count(n *netlab.NetNS, event string) int {
 	return found
 }
 
+// watched runs netfate watch until the test ends, and returns when it has learned:
+// when the first loss of a namespace is news. Each try is a namespace of its own,
+// since the ones before may have been learned.
+func watched(t *testing.T, lab *netlab.Lab) (*told, *watch) {
+	t.Helper()
+	live, fields := &told{}, record.Fields(record.Alert{})
+	w := startWatch(t, func(row []byte) error {
+		var a record.Alert
+		if err := record.ParseJSON(row, fields, &a); err != nil {
+			return err
+		}
+		live.add(a)
+		return nil
+	}, "watch", "--learn", "3s")
+	tries := 0
+	learned := netlab.Poll(60*time.Second, func() bool {
+		tries++
+		marker := lab.NetNS(fmt.Sprintf("marker%d", tries))
+		marker.Datagrams("127.0.0.1:9", 1, 10)
+		return netlab.Poll(3*time.Second, func() bool { return live.count(marker, record.AlertNew) == 1 })
+	})
+	if !learned {
+		t.Fatalf("got no alert for a first loss within a minute; netfate says:\n%s", w.stderr)
+	}
+	return live, w
+}
+
+// TestWatchUnexplained wants one alert when something goes out that the kernel's
+// counters of IP do not know: frames of AF_PACKET.
+func TestWatchUnexplained(t *testing.T) {
+	need.Root(t)
+	need.Time(t)
+	lab := netlab.New(t)
+	client, server := pair(lab)
+	server.ListenUDP("10.0.0.2:9000")
+	live, w := watched(t, lab)
+	raw := client.Packets("eth0", unix.ETH_P_IP)
+	frame := netlab.Frame{
+		SrcMAC: client.MAC("eth0"), DstMAC: server.MAC("eth0"), Proto: unix.IPPROTO_UDP, Payload: make([]byte, 100),
+		Src: netip.MustParseAddrPort("10.0.0.1:9000"), Dst: netip.MustParseAddrPort("10.0.0.2:9000"),
+	}.Bytes()
+	found := netlab.Poll(60*time.Second, func() bool {
+		for range 40 {
+			raw.Send(frame)
+		}
+		return netlab.Poll(time.Second, func() bool { return live.count(client, record.AlertNew) > 0 })
+	})
+	if !found {
+		t.Fatalf("got no alert within a minute; netfate says:\n%s", w.stderr)
+	}
+	w.stop()
+	want := []string{"new loss  ~unexplained at out ip on "}
+	if diff := gocmp.Diff(want, live.of(client)); diff != "" {
+		t.Errorf("alerts (-want +got):\n%s", diff)
+	}
+	if a := live.by[client.Inode][0]; a.Why == "" || a.Command != fmt.Sprintf("netfate ledger --layers --netns %d", client.Inode) {
+		t.Errorf("got why %q and command %q", a.Why, a.Command)
+	}
+}
+
 // TestWatch wants silence about a network where all arrives, one alert for each
 // of two losses that begin, one when each is over, and the same from a recording.
 func TestWatch(t *testing.T) {
@@ -71,27 +133,7 @@ func TestWatch(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "watch.nfr")
 	stop := startRecording(t, file)
 
-	live, fields := &told{}, record.Fields(record.Alert{})
-	w := startWatch(t, func(row []byte) error {
-		var a record.Alert
-		if err := record.ParseJSON(row, fields, &a); err != nil {
-			return err
-		}
-		live.add(a)
-		return nil
-	}, "watch", "--learn", "3s")
-	// It has learned when the first loss of a namespace is news. Each try is a
-	// namespace of its own, since the ones before may have been learned.
-	tries := 0
-	learned := netlab.Poll(60*time.Second, func() bool {
-		tries++
-		marker := lab.NetNS(fmt.Sprintf("marker%d", tries))
-		marker.Datagrams("127.0.0.1:9", 1, 10)
-		return netlab.Poll(3*time.Second, func() bool { return live.count(marker, record.AlertNew) == 1 })
-	})
-	if !learned {
-		t.Fatalf("got no alert for a first loss within a minute; netfate says:\n%s", w.stderr)
-	}
+	live, w := watched(t, lab)
 	for range 20 {
 		client.Datagrams("10.0.0.2:9000", 1, 100)
 		netlab.WaitFor(t, "a datagram", func() bool { return received(server, sink) == 1 })

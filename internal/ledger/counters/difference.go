@@ -367,7 +367,7 @@ func socketDifference(part func(Part, func(), func(*differ)), a, b *Namespace, n
 		if !ok {
 			continue
 		}
-		of := map[string]Part{"packet": PartPacket, "netlink": PartNetlink}[sum.Protocol]
+		of := map[string]Part{"raw": PartRaw, "packet": PartPacket, "netlink": PartNetlink}[sum.Protocol]
 		if of == "" {
 			of = PartUDP
 		}

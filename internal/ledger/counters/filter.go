@@ -1,5 +1,7 @@
 package counters
 
+import "github.com/netfate/netfate/internal/nft"
+
 // Conntrack is the connection tracking of a namespace.
 type Conntrack struct {
 	Count, Max uint32 // entries now, and at most in the host; gauges
@@ -39,6 +41,8 @@ type NFTRule struct {
 	Handle       uint64
 	Verdict      string // drop or reject
 	Text         string // the rule in words, near to nft(8)'s
+	// Conditions are for nft.Excludes. They may be shared with other samples.
+	Conditions []nft.Condition
 	// Counted says that the rule has a counter of its own, ahead of its
 	// verdict: only then Packets and Bytes mean something.
 	Counted        bool

@@ -70,6 +70,7 @@ func FuzzFiles(f *testing.F) {
 		var stat Sockstat
 		_ = parseSockstat(text, &stat)
 		_ = parseNetlink(text, func(Socket) {})
+		_ = parseRaw(text, func(Socket) {})
 	})
 }
 

@@ -123,17 +123,22 @@ func (r *reading) nft(n *Namespace) error {
 	return nil
 }
 
+// keep takes in what was parsed; false if there is no room.
+func keep[T any](list *[]T, item T, ok bool) bool {
+	switch {
+	case !ok:
+		return true
+	case len(*list) == maxRules:
+		return false
+	}
+	*list = append(*list, item)
+	return true
+}
+
 // policy takes in a base chain that drops; false if there is no room.
 func (r *reading) policy(n *NFT, b []byte) bool {
 	p, ok := parsePolicy(b, &r.texts)
-	if !ok {
-		return true
-	}
-	if len(n.Policies) == maxRules {
-		return false
-	}
-	n.Policies = append(n.Policies, p)
-	return true
+	return keep(&n.Policies, p, ok)
 }
 
 // parsePolicy reads a chain (enum nft_chain_attributes); false if it is not a
@@ -172,9 +177,6 @@ func (r *reading) rule(n *NFT, b []byte) bool {
 	if !ok {
 		return true
 	}
-	if len(n.Rules) == maxRules {
-		return false
-	}
 	// The words of a rule do not change, the counts among its expressions do.
 	r.scratch = append(append(r.scratch[:0], b[0]), expressions...)
 	if counts := ownCounter(r.scratch[1:]); counts != nil {
@@ -182,15 +184,14 @@ func (r *reading) rule(n *NFT, b []byte) bool {
 	}
 	words, known := r.rules[string(r.scratch)]
 	if !known {
-		words = nft.Words(b[0], expressions)
+		words = nft.Read(b[0], expressions)
 		if len(r.rules) >= maxWords {
 			clear(r.rules)
 		}
 		r.rules[string(r.scratch)] = words
 	}
-	rule.Text = words
-	n.Rules = append(n.Rules, rule)
-	return true
+	rule.Text, rule.Conditions = words.Text, words.Conditions
+	return keep(&n.Rules, rule, true)
 }
 
 // parseRule reads a rule (enum nft_rule_attributes), its expressions too; false
@@ -253,14 +254,7 @@ func ownCounter(expressions []byte) []byte {
 // namedCounter takes in a named counter; false if there is no room.
 func (r *reading) namedCounter(n *NFT, b []byte) bool {
 	c, ok := parseNamedCounter(b, &r.texts)
-	if !ok {
-		return true
-	}
-	if len(n.Counters) == maxRules {
-		return false
-	}
-	n.Counters = append(n.Counters, c)
-	return true
+	return keep(&n.Counters, c, ok)
 }
 
 // parseNamedCounter reads an object (enum nft_object_attributes); false if it

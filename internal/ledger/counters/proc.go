@@ -284,6 +284,8 @@ func hexadecimal(b []byte) (uint32, bool) {
 			n = n<<4 | uint32(c-'0')
 		case c >= 'a' && c <= 'f':
 			n = n<<4 | uint32(c-'a'+10)
+		case c >= 'A' && c <= 'F':
+			n = n<<4 | uint32(c-'A'+10)
 		default:
 			return 0, false
 		}

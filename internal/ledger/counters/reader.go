@@ -13,6 +13,7 @@ import (
 
 	"github.com/netfate/netfate/internal/ethtool"
 	"github.com/netfate/netfate/internal/kernel"
+	"github.com/netfate/netfate/internal/nft"
 	"github.com/netfate/netfate/internal/record"
 )
 
@@ -36,15 +37,15 @@ type Reader struct {
 	texts    texts
 	schemas  schemas
 	driver   ethtool.Statistics
-	programs map[uint32]string // names, by id; ids are not used again
-	rules    map[string]string // words, by expressions without their counts
+	programs map[uint32]string   // names, by id; ids are not used again
+	rules    map[string]nft.Rule // in words, by expressions without their counts
 	scratch  []byte
 	noTCX    bool
 }
 
 // New returns a reader that has read nothing yet.
 func New() *Reader {
-	return &Reader{programs: map[uint32]string{}, rules: map[string]string{}}
+	return &Reader{programs: map[uint32]string{}, rules: map[string]nft.Rule{}}
 }
 
 // Sample reads the host's counters and those of the given namespaces, on a
@@ -84,7 +85,7 @@ func (r *Reader) run(ctx context.Context, s *Sample, places []Place) {
 			n.Gaps = []Gap{{Part: PartNamespace, Why: reason(err)}}
 			continue
 		}
-		visit := reading{Reader: r, source: l, start: s.Start, lost: lost, reads: make([]Read, 0, 18), costly: i >= maxNetlink}
+		visit := reading{Reader: r, source: l, start: s.Start, lost: lost, reads: make([]Read, 0, 19), costly: i >= maxNetlink}
 		visit.part(PartNamespace, func() error { return l.enter(&n.Place) })
 		if len(visit.gaps) == 0 {
 			visit.namespace(n)
@@ -171,6 +172,7 @@ func (r *reading) namespace(n *Namespace) {
 	})
 	var sockets socketList
 	r.part(PartUDP, func() error { return r.udp(n.Sockstat, all, &sockets) })
+	r.part(PartRaw, func() error { return r.rawSockets(n.Sockstat, &sockets) })
 	r.part(PartPacket, func() error { return r.packetSockets(&sockets) })
 	if r.costly {
 		r.gap(PartNetlink, "", errCostly)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -280,6 +281,33 @@ func TestReasons(t *testing.T) {
 	for _, err := range []error{unix.EPERM, unix.ENOENT, context.DeadlineExceeded, fmt.Errorf("x: %w", errFormat)} {
 		if got := reason(err); got == "" || strings.Contains(got, "\n") {
 			t.Errorf("%v: got %q, want a sentence", err, got)
+		}
+	}
+}
+
+// TestRaw reads /proc/net/raw and raw6 as Linux 6.18 writes them where numbers are
+// little-endian.
+func TestRaw(t *testing.T) {
+	const text = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n" +
+		"   17: 0200060A:0011 00000000:0000 07 00000000:00000900 00:00000000 00000000     0        0 81327 2 00000000ab0fb4d2 27\n"
+	const text6 = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n" +
+		"   58: B80D0120000000000000000001000000:003A 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000     7        0 81328 2 00000000ab0fb4d3 0\n"
+	var got []Socket
+	for _, s := range []string{text, text6} {
+		if err := parseRaw([]byte(s), func(s Socket) { got = append(got, s) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []Socket{
+		{Protocol: "raw", Local: netip.MustParseAddrPort("10.6.0.2:17"), Remote: netip.MustParseAddrPort("0.0.0.0:0"), Inode: 81327, Drops: 27, Queued: 0x900},
+		{Protocol: "raw", Local: netip.MustParseAddrPort("[2001:db8::1]:58"), Remote: netip.MustParseAddrPort("[::]:0"), UID: 7, Inode: 81328},
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	for _, bad := range []string{"head\n1: 2\n", "head\n17: 0200060A:0011 00000000:0000 07 0:0 0 0 0 0 1 2 3 x\n", "head\n17: 0200060:0011 00000000:0000 07 0:0 0 0 0 0 1 2 3 4\n"} {
+		if err := parseRaw([]byte(bad), func(Socket) {}); err == nil {
+			t.Errorf("%q: got no error", bad)
 		}
 	}
 }

@@ -56,6 +56,7 @@ const (
 	PartSockstat  Part = "sockstat"  // /proc/net/sockstat, sockstat6
 	PartUDP       Part = "udp"       // sock_diag
 	PartPacket    Part = "packet"    // sock_diag of AF_PACKET
+	PartRaw       Part = "raw"       // /proc/net/raw, raw6
 	PartNetlink   Part = "netlink"   // /proc/net/netlink
 	PartListeners Part = "listeners" // sock_diag of TCP in state LISTEN
 	PartConntrack Part = "conntrack" // ctnetlink and net.netfilter.nf_conntrack_*

@@ -4,18 +4,19 @@ import "net/netip"
 
 // Socket is a socket that dropped what was for it.
 type Socket struct {
-	Protocol      string // udp, udplite, packet, netlink
+	Protocol      string // udp, udplite, raw, packet, netlink
 	Local, Remote netip.AddrPort
 	Index         uint32 // of the interface that it is bound to; 0 is none
 	UID           uint32
 	Inode         uint32 // as /proc/PID/fd/* has it; 0 if it is closing
-	Cookie        uint64 // unique since boot; of netlink sockets unknown, 0
+	Cookie        uint64 // unique since boot; of netlink and raw sockets unknown, 0
 	// Drops are buffers that it could not take, or that its filter refused
 	// (sk_drops), since it was made. 32 bits wide, wraps. What found the ring of
 	// a packet socket full is told to its owner only (PACKET_STATISTICS).
 	Drops uint32
 	// Queued are bytes that wait, with their overhead, Buffer the most that may
-	// (SO_RCVBUF, as the kernel doubles it). Gauges.
+	// (SO_RCVBUF, as the kernel doubles it; of netlink and raw sockets unknown, 0).
+	// Gauges.
 	Queued, Buffer uint32
 }
 

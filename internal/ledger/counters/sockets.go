@@ -237,6 +237,77 @@ func parsePacketSocket(b []byte) (Socket, bool) {
 	return s, true
 }
 
+// rawSockets reads the raw sockets, where there are some, from files: their sock_diag
+// needs a module that is rarely there.
+func (r *reading) rawSockets(have Sockstat, sockets *socketList) error {
+	for _, f := range []struct {
+		name  string
+		count uint64
+	}{{"raw", have.RAW}, {"raw6", have.RAW6}} {
+		if f.count == 0 {
+			continue
+		}
+		text, err := r.file(f.name)
+		if err == nil {
+			sockets.sum("raw")
+			err = parseRaw(text, sockets.add)
+		}
+		if err != nil {
+			sockets.forget("raw")
+			return err
+		}
+	}
+	return nil
+}
+
+// parseRaw reads /proc/net/raw or raw6 (raw_sock_seq_show in net/ipv4/raw.c): a head,
+// and a line a socket, whose port is its protocol.
+func parseRaw(text []byte, each func(Socket)) error {
+	_, text = line(text)
+	for len(text) > 0 {
+		var whole []byte
+		whole, text = line(text)
+		// sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode ref pointer drops
+		var words [13][]byte
+		rest := whole
+		for i := range words {
+			words[i], rest = field(rest)
+		}
+		_, queue, _ := bytes.Cut(words[4], []byte(":"))
+		queued, ok1 := hexadecimal(queue)
+		uid, ok2 := decimal(words[7])
+		inode, ok3 := decimal(words[9])
+		drops, ok4 := decimal(words[12])
+		local, ok5 := procEndpoint(words[1])
+		remote, ok6 := procEndpoint(words[2])
+		if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 {
+			return fmt.Errorf("line %.200q: %w", whole, errFormat)
+		}
+		each(Socket{Protocol: "raw", Local: local, Remote: remote, UID: uint32(uid), Inode: uint32(inode), Drops: uint32(drops), Queued: queued})
+	}
+	return nil
+}
+
+// procEndpoint reads an address and a port as files of /proc/net have them: words of
+// 32 bits, each written as a number of this machine's, and the port.
+func procEndpoint(b []byte) (netip.AddrPort, bool) {
+	text, port, ok := bytes.Cut(b, []byte(":"))
+	p, ok2 := hexadecimal(port)
+	if !ok || !ok2 || p > 0xffff || len(text) != 8 && len(text) != 32 {
+		return netip.AddrPort{}, false
+	}
+	addr := make([]byte, 0, 16)
+	for ; len(text) > 0; text = text[8:] {
+		word, ok := hexadecimal(text[:8])
+		if !ok {
+			return netip.AddrPort{}, false
+		}
+		addr = binary.NativeEndian.AppendUint32(addr, word)
+	}
+	a, _ := netip.AddrFromSlice(addr)
+	return netip.AddrPortFrom(a.Unmap(), uint16(p)), true
+}
+
 // netlinkSockets reads the sockets of AF_NETLINK, from a file: their sock_diag
 // needs a module that is rarely there.
 func (r *reading) netlinkSockets(sockets *socketList) error {

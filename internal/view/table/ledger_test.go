@@ -32,6 +32,7 @@ func ledgerBatch(number int) *record.Batch {
 	full.Verdict, full.Why = record.Resource, "the receive buffer is full because the application reads too slowly"
 	full.Location, full.PID, full.Comm = "udp_queue_rcv_one_skb+0x437", 11052, "python3"
 	full.Fact, full.Command = "udp 10.92.0.2:7: 7680 of 8192 bytes wait, 242 dropped", `ss -uanpm "sport = :7"`
+	full.Evidence = []string{"udp socket 10.92.0.2:7, receive buffer: 8 KiB of 8 KiB (full: the application does not read fast enough)", "net.core.rmem_max: 212992"}
 	rule := station(8, "gw\x1b[31m", record.Out, "ip", record.NetfilterLayer, record.LostLine, "NETFILTER_DROP", 469)
 	rule.Seen, rule.Verdict, rule.Why, rule.Location = n(469), record.Policy, "a firewall rule (nftables or iptables) dropped it", "nft_do_chain+0x46f"
 	rule.Fact = "candidate, without a counter: ip fw f: l4proto udp dport 23 drop"

@@ -125,6 +125,9 @@ func (m *LedgerSums) Add(b *record.Batch) {
 			*text.to = cmp.Or(text.from, *text.to)
 		}
 		s.PID = cmp.Or(e.PID, s.PID)
+		if len(e.Evidence) > 0 {
+			s.Evidence, s.Command = e.Evidence, e.Command
+		}
 	}
 }
 

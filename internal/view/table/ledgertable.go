@@ -3,6 +3,7 @@ package table
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -149,7 +150,7 @@ func (m *LedgerSums) lossLines(o *Options, g *signs) []string {
 		if e.IfName != "" {
 			r.cells[3].text += " " + g.clean(e.IfName)
 		}
-		for _, s := range []string{e.Why, e.Fact, commandLine(e.Command)} {
+		for _, s := range slices.Concat([]string{e.Why, e.Fact}, proofs(e, o), []string{commandLine(e.Command)}) {
 			if s != "" {
 				r.below = append(r.below, g.clean(s))
 			}
@@ -160,7 +161,7 @@ func (m *LedgerSums) lossLines(o *Options, g *signs) []string {
 	lines := []string{"", title}
 	limit := len(blocks)
 	if o.height > 0 {
-		limit = max((o.height-8)/5, 1)
+		limit = max((o.height-8)/7, 1)
 	}
 	if o.Rows > 0 {
 		limit = o.Rows
@@ -172,6 +173,14 @@ func (m *LedgerSums) lossLines(o *Options, g *signs) []string {
 		lines = append(lines, g.cut(fmt.Sprintf("not shown: %s; %s", plural(uint64(n), "loss row"), more(limit, o)), o.Width))
 	}
 	return lines
+}
+
+// proofs are the live facts about a loss; where lines are few, the first two.
+func proofs(e *record.Entry, o *Options) []string {
+	if o.height > 0 {
+		return e.Evidence[:min(len(e.Evidence), 2)]
+	}
+	return e.Evidence
 }
 
 func commandLine(s string) string {
