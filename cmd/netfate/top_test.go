@@ -73,7 +73,7 @@ func TestTopScreens(t *testing.T) {
 			x.golden(at("overview"), "overview on web1", "NETFILTER_DROP")
 			for _, tab := range []struct{ key, name, shows string }{
 				{"2", "drops", "drops on web1"}, {"3", "flows", "flows by flow"}, {"4", "conns", "open connections"},
-				{"5", "requests", "requests by path"}, {"6", "dns", "queries by name"}, {"7", "ledger", "view 1 of 4: losses"},
+				{"5", "requests", "requests by path"}, {"6", "dns", "queries by name"}, {"7", "ledger", "[losses]"},
 			} {
 				x.keys(tab.key)
 				x.golden(at(tab.name), tab.shows)
@@ -145,18 +145,18 @@ func TestTopKeys(t *testing.T) {
 
 	// Views, both ways.
 	x.keys("g")
-	x.shows("view 2 of 4: namespaces")
+	x.shows("[namespaces]")
 	x.keys("g")
-	x.shows("view 3 of 4: bars", "came    ")
+	x.shows("[bars]", "came    ")
 	x.keys("/unexpl" + enter)
 	x.shows("only unexpl")
 	x.lacks("came    ")
 	x.keys(escape)
 	x.shows("came    ")
 	x.keys("GG")
-	x.shows("view 1 of 4: losses")
+	x.shows("[losses]")
 	x.keys("G")
-	x.shows("view 4 of 4: layers")
+	x.shows("[layers]")
 
 	// Benign drops.
 	x.keys("2")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"charm.land/bubbles/v2/textinput"
 	tea "charm.land/bubbletea/v2"
@@ -70,8 +71,7 @@ type replay struct {
 	playing bool
 	ended   bool
 	note    string // of the reader
-	shown   int    // intervals
-	last    *record.Batch
+	upTo    time.Time
 }
 
 func newModel(ctx context.Context, c Config, p *pace) *model {
@@ -144,8 +144,7 @@ func (m *model) add(b *record.Batch) {
 	m.data.add(b)
 	m.history[0].add(m.data.rate())
 	m.history[1].add(m.data.losing())
-	m.replay.shown++
-	m.replay.last = b
+	m.replay.upTo = b.End
 	if !m.frozen && !m.reading() {
 		m.outdate()
 	}
@@ -167,7 +166,7 @@ func (m *model) reading() bool { return m.replay.whole && !m.replay.ended }
 // begin shows a recording from its beginning.
 func (m *model) begin() {
 	m.reset()
-	m.replay.ended, m.replay.shown, m.replay.last, m.replay.note = false, 0, nil, ""
+	m.replay.ended, m.replay.upTo, m.replay.note = false, time.Time{}, ""
 	for _, t := range m.tabs {
 		for _, p := range t.places {
 			p.key, p.cursor, p.from = nil, 0, 0

@@ -129,7 +129,7 @@ func (d *data) measure(o *table.Options, history [2]spark) []rate {
 	_, _, in, out, _ := d.ifaces.Now(o.Once)
 	lost, lostSpan := d.drops.Now(o.Once)
 	rates := []rate{
-		{name: "traffic", now: table.BitRate(bytes, span) + ", " + table.PerSecond(packets, span), more: "in " + table.BitRate(in, span) + ", out " + table.BitRate(out, span)},
+		{name: "traffic", now: table.BitRate(bytes, span) + ", " + table.PerSecond(packets, span), more: "interfaces: in " + table.BitRate(in, span) + ", out " + table.BitRate(out, span)},
 		{name: "losses", now: table.PerSecond(lost, lostSpan), more: d.drops.Total()},
 	}
 	for i := range rates {
@@ -139,6 +139,6 @@ func (d *data) measure(o *table.Options, history [2]spark) []rate {
 }
 
 func (r *rate) line(width int, unicode bool) string {
-	w := max(min(width/5, sparkLen), 8)
+	w := max(min(width/8, sparkLen), 8)
 	return " " + padded(r.name, 9) + padded(r.now, 21) + r.history.line(w, unicode) + "  " + r.more
 }

@@ -90,8 +90,8 @@ func (m *model) heading(text string) string {
 		return text
 	case m.reading():
 		s := "reading " + table.Plain(m.cfg.Recording)
-		if b := m.replay.last; b != nil {
-			s += ", up to " + b.End.UTC().Format("2006-01-02 15:04:05") + " UTC"
+		if at := m.replay.upTo; !at.IsZero() {
+			s += ", up to " + at.UTC().Format("2006-01-02 15:04:05") + " UTC"
 		}
 		return s
 	}
@@ -211,7 +211,7 @@ func (m *model) rule(n int, noun string) string {
 		parts = append(parts, fmt.Sprintf("%s %d of %d", noun, at, n))
 	}
 	if len(t.places) > 1 {
-		parts = append(parts, fmt.Sprintf("view %d of %d: %s", t.view+1, len(t.places), m.view().name))
+		parts = append(parts, m.viewNames())
 	}
 	if p.sheet != nil && p.sorted >= 0 {
 		parts = append(parts, "sorted by "+strings.ToLower(p.sheet.Titles()[p.sorted]))
@@ -220,6 +220,24 @@ func (m *model) rule(n int, noun string) string {
 		parts = append(parts, "only "+table.Plain(t.words))
 	}
 	return rule(parts, m.width, m.cfg.Table.Unicode)
+}
+
+// viewNames names the views of the tab, the one that is looked at in brackets; in a
+// narrow terminal only that.
+func (m *model) viewNames() string {
+	t := m.tabs[m.at]
+	names := make([]string, 0, len(t.places))
+	for i, v := range m.data.tabs[m.at].views {
+		if i == t.view {
+			names = append(names, "["+v.name+"]")
+		} else {
+			names = append(names, v.name)
+		}
+	}
+	if s := "view: " + strings.Join(names, " "); ansi.StringWidth(s) < m.width-24 {
+		return s
+	}
+	return fmt.Sprintf("view: [%s] %d of %d", m.view().name, t.view+1, len(t.places))
 }
 
 func rule(parts []string, width int, unicode bool) string {
