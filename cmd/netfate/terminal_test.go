@@ -30,6 +30,7 @@ type terminal struct {
 	t      *testing.T
 	master *os.File
 	screen *vt.SafeEmulator
+	proc   *os.Process
 	ended  chan error
 }
 
@@ -47,7 +48,7 @@ func runIn(t *testing.T, width, height int, env []string, args ...string) *termi
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &terminal{t: t, master: master, screen: vt.NewSafeEmulator(width, height), ended: make(chan error, 1)}
+	x := &terminal{t: t, master: master, screen: vt.NewSafeEmulator(width, height), proc: cmd.Process, ended: make(chan error, 1)}
 	shown := make(chan struct{})
 	go func() {
 		defer close(shown)

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/netfate/netfate/internal/record"
@@ -268,6 +269,27 @@ func TestTopSteps(t *testing.T) {
 	x.keys("q")
 	if code := x.ends(); code != 0 {
 		t.Errorf("got exit code %d, want 0", code)
+	}
+}
+
+// However it ends, the terminal is as it was.
+func TestTopLeavesTheTerminal(t *testing.T) {
+	t.Parallel()
+	path := recorded(t)
+	for what, end := range map[string]func(*terminal){
+		"q":       func(x *terminal) { x.keys("q") },
+		"Ctrl-C":  func(x *terminal) { x.keys("\x03") },
+		"SIGTERM": func(x *terminal) { _ = x.proc.Signal(syscall.SIGTERM) },
+	} {
+		x := runIn(t, 80, 24, nil, "top", "-r", path)
+		x.shows("overview on web1", "NETFILTER_DROP")
+		end(x)
+		if code := x.ends(); code != 0 {
+			t.Errorf("%s: got exit code %d, want 0", what, code)
+		}
+		if got := strings.TrimSpace(x.text()); got != "" || x.screen.IsAltScreen() || x.screen.CursorHidden() {
+			t.Errorf("%s: on the alternate screen %v, without cursor %v, and on the screen is left %q", what, x.screen.IsAltScreen(), x.screen.CursorHidden(), got)
+		}
 	}
 }
 

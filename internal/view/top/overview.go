@@ -108,7 +108,7 @@ func (m *model) list(s *table.Sheet, what string, first, n, widths int) []string
 		To: min(n, len(s.Rows)), Selected: -1, Width: max(m.width-gutter, 1), Colour: m.cfg.Table.Colour, Light: m.light, Sorted: -1,
 	}, &p.widths[widths])
 	if len(rows) == 0 {
-		return []string{" " + bold(what), " none"}
+		return []string{" " + bold(what), " " + m.empty()}
 	}
 	lines := []string{" " + bold(title)}
 	for i, row := range rows {

@@ -192,6 +192,8 @@ func (m *model) empty() string {
 		if m.cfg.NoLedger {
 			return "the ledger is of everything; it is not kept where a part is watched"
 		}
+	case overviewTab:
+		return "none"
 	case dropsTab:
 		return "nothing was lost that matters (a shows what is benign too)"
 	}

@@ -49,7 +49,7 @@ type App struct {
 func New(ctx context.Context, c Config) *App {
 	a := &App{pace: newPace()}
 	a.model = newModel(ctx, c, a.pace)
-	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithOutput(c.Out), tea.WithEnvironment(c.Env), tea.WithoutSignalHandler()}
+	options := []tea.ProgramOption{tea.WithOutput(c.Out), tea.WithEnvironment(c.Env), tea.WithoutSignalHandler()}
 	if c.In != nil {
 		options = append(options, tea.WithInput(c.In))
 	}
@@ -61,17 +61,16 @@ func New(ctx context.Context, c Config) *App {
 // this kernel cannot tell. The terminal is as it was before when it returns.
 func (a *App) Run(ctx context.Context, lacks []string) error {
 	a.model.lacks = lacks
-	_, err := a.program.Run()
-	if err != nil && over(ctx) && !errors.Is(err, tea.ErrProgramPanic) {
-		return nil // asked to end
-	}
-	if err != nil {
+	// Quit, and not the program's own context, which would kill it.
+	stop := context.AfterFunc(ctx, a.program.Quit)
+	defer stop()
+	if _, err := a.program.Run(); err != nil {
 		return fmt.Errorf("show the screen: %w", err)
 	}
 	return nil
 }
 
-// Quit ends Run, if it runs.
+// Quit ends Run, or the next one at once.
 func (a *App) Quit() { a.program.Quit() }
 
 // Batch adds b to what is shown. It waits while the screen is busy, and for a

@@ -36,7 +36,7 @@ func second(n, flows int) *record.Batch {
 	}
 	for i := range flows {
 		f := record.Flow{Endpoints: ends, Start: b.Start, End: b.End, Direction: record.Out, PacketsIn: 10, BytesIn: 1000, PacketsOut: 10, BytesOut: 5000, HostPackets: 20, HostBytes: 6000}
-		f.SrcAddr, f.DstPort = netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), uint16(i % 1000)
+		f.SrcAddr, f.DstPort = netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), uint16(i%1000)
 		f.PID = uint32(i % 100)
 		b.Flows = append(b.Flows, f)
 	}
