@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"slices"
@@ -50,7 +51,8 @@ lost the packets. With -r it explains those of a recording.`,
 			if err != nil {
 				return err
 			}
-			e := explainer{book: book, watch: w}
+			e := explainer{book: book, watch: w, out: os.Stdout, errs: os.Stderr}
+			e.width, e.colour = paper()
 			switch {
 			case list:
 				return e.list()
@@ -73,13 +75,15 @@ lost the packets. With -r it explains those of a recording.`,
 
 // explainer prints entries with the evidence for them.
 type explainer struct {
-	book  *verdict.Book
-	watch *watch
+	book      *verdict.Book
+	watch     *watch
+	out, errs io.Writer
+	width     int // of out; 0 is 80 columns
+	colour    bool
 }
 
 func (e *explainer) list() error {
-	width, colour := paper()
-	return explain.WriteIndex(os.Stdout, e.book, width, colour)
+	return explain.WriteIndex(e.out, e.book, e.width, e.colour)
 }
 
 // reason explains one reason by its name, with values of the namespace and
@@ -150,7 +154,7 @@ func (e *explainer) loss(ctx context.Context, names *netns.Names, d *record.Drop
 	entry, err := e.book.Explain(reason)
 	if err != nil {
 		// The kernel has a reason that the rules don't know: say what is known.
-		fmt.Fprintln(os.Stderr, "netfate:", err)
+		fmt.Fprintln(e.errs, "netfate:", err)
 		return nil
 	}
 	var facts []evidence.Fact
@@ -166,19 +170,18 @@ func (e *explainer) loss(ctx context.Context, names *netns.Names, d *record.Drop
 // write prints one entry; d, if there is one, is the loss that it is about.
 func (e *explainer) write(entry verdict.Entry, facts []evidence.Fact, d *record.Drop) error {
 	if e.watch.format == "json" {
-		return writeJSON(entry, facts, d)
+		return e.writeJSON(entry, facts, d)
 	}
 	if e.watch.format != "table" {
 		return usagef("--output is table or json, not %s", e.watch.format)
 	}
 	if d != nil {
-		fmt.Printf("%s\n\n", headline(d))
+		fmt.Fprintf(e.out, "%s\n\n", headline(d))
 	}
-	width, colour := paper()
-	if err := explain.WriteEntry(os.Stdout, entry, facts, width, colour); err != nil {
+	if err := explain.WriteEntry(e.out, entry, facts, e.width, e.colour); err != nil {
 		return err
 	}
-	_, err := fmt.Println()
+	_, err := fmt.Fprintln(e.out)
 	return err
 }
 
@@ -205,7 +208,7 @@ func endpoint(a netip.Addr, port uint16) string {
 	return netip.AddrPortFrom(a, port).String()
 }
 
-func writeJSON(entry verdict.Entry, facts []evidence.Fact, d *record.Drop) error {
+func (e *explainer) writeJSON(entry verdict.Entry, facts []evidence.Fact, d *record.Drop) error {
 	type fact struct {
 		Key   string `json:"key"`
 		Name  string `json:"name"`
@@ -228,7 +231,7 @@ func writeJSON(entry verdict.Entry, facts []evidence.Fact, d *record.Drop) error
 	if d != nil {
 		out.Drop = record.AppendJSON(nil, record.Fields(d), d, false)
 	}
-	return json.NewEncoder(os.Stdout).Encode(out)
+	return json.NewEncoder(e.out).Encode(out)
 }
 
 func paper() (width int, colour bool) {

@@ -64,10 +64,11 @@ func newRoot() *cobra.Command {
 		Long: `netfate tells the fate of a host's network traffic: what was delivered, what was
 lost, where in the kernel, why, whose it was, and what to do about it.
 
-Without a command it shows drops and flows of all network namespaces, every ten
-seconds, until Ctrl-C. It attaches to no interface and changes nothing; what it
-attaches is gone when it ends.`,
-		Example: `  sudo netfate                        drops and flows, every 10 s
+Without a command it fills the terminal with what all network namespaces carry and
+lose, as netfate top does: h lists the keys, ? explains a loss, q ends it. Where there
+is no terminal it prints drops and flows, every ten seconds. It attaches to no
+interface and changes nothing; what it attaches is gone when it ends.`,
+		Example: `  sudo netfate                        everything, on one screen
   sudo netfate drops                  what is lost, where, why, whose
   sudo netfate drops --each port 53   each lost DNS packet as it happens
   sudo netfate flows --by process     who uses the bandwidth
@@ -84,8 +85,8 @@ attaches is gone when it ends.`,
 		return usagef("%w; '%s --help' shows the flags", err, cmd.CommandPath())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	overview(root)
-	root.AddCommand(newDrops(), newFlows(), newConns(), newDNS(), newHTTP(), newLedger(), newWatch(), newRecord(), newDiff(), newExplain(), newDoctor(), newVersion(), newRun(), newPs(), newStop(), newMap(), newLog(), newCheck())
+	screen(root)
+	root.AddCommand(newTop(), newDrops(), newFlows(), newConns(), newDNS(), newHTTP(), newLedger(), newWatch(), newRecord(), newDiff(), newExplain(), newDoctor(), newVersion(), newRun(), newPs(), newStop(), newMap(), newLog(), newCheck())
 	return root
 }
 

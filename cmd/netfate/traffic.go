@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -149,56 +148,4 @@ on each frame of the capture.`,
 	w.captureOrRecordingFlags(cmd)
 	w.naming(cmd)
 	return cmd
-}
-
-// overview makes the bare command show drops and flows.
-func overview(cmd *cobra.Command) {
-	w := &watch{every: 10 * time.Second}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		w.cfg.Flows, w.cfg.Drops, w.cfg.Samples = true, true, fewSamples
-		if err := w.prepare(cmd.Context(), args); err != nil {
-			return err
-		}
-		o := w.options()
-		o.Screen = nil // two tables, one beneath the other
-		o.Rows = max(o.Rows, 0)
-		if o.Rows == 0 {
-			o.Rows = 10
-		}
-		book, err := verdict.New()
-		if err != nil {
-			return err
-		}
-		drops, flows := o, o
-		w.cfg.Book, drops.Why = book, why(book)
-		dropView, err := table.NewDrops(os.Stdout, os.Stderr, drops)
-		if err != nil {
-			return usageError{err}
-		}
-		flowView, err := table.NewFlows(os.Stdout, os.Stderr, flows)
-		if err != nil {
-			return usageError{err}
-		}
-		fmt.Fprintf(os.Stderr, "netfate: first report in %v\n", w.every)
-		return w.run(cmd.Context(), "drops and flows", []agent.Output{{Name: "the tables", Sink: both{dropView, flowView}}})
-	}
-	w.flags(cmd)
-	w.naming(cmd)
-}
-
-// both is two views that take turns.
-type both [2]table.View
-
-func (v both) Batch(b *record.Batch) error {
-	if err := v[0].Batch(b); err != nil {
-		return err
-	}
-	return v[1].Batch(b)
-}
-
-func (v both) Close() error {
-	if err := v[0].Close(); err != nil {
-		return err
-	}
-	return v[1].Close()
 }

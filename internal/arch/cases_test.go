@@ -20,7 +20,7 @@ func cases() []ruleCase {
 
 		{"imports go down", "up", one("internal/table/a.go", `package table; import `+m+`internal/agent"`), "internal/table/a.go:1: imports internal/agent, which is above"},
 		{"imports go down", "brother", one("internal/sensor/drop/a.go", `package drop; import `+m+`internal/sensor/owner"`), "imports its brother internal/sensor/owner"},
-		{"imports go down", "brother of another kind", one("internal/view/table/a.go", `package table; import `+m+`internal/enrich/netns"`), "brother"},
+		{"imports go down", "brother of another kind", one("internal/view/explain/a.go", `package explain; import `+m+`internal/enrich/netns"`), "brother"},
 		{"imports go down", "in a test", one("internal/decode/a_test.go", `package decode; import `+m+`internal/kernel"`), "brother"},
 		{"imports go down", "a program", one("cmd/netfate/a.go", `package main; import `+m+`tools/vmlinux"`), "imports the program tools/vmlinux"},
 		{"imports go down", "nowhere", one("internal/table/a.go", `package table; import `+m+`internal/nothing"`), "no place"},

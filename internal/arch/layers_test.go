@@ -15,6 +15,7 @@ const (
 	facts           // what one thing says by itself
 	shared          // what parts of one kind have in common
 	gear            // what the parts are driven by
+	tables          // what results add up to, and how they are shown
 	parts           // what reads the kernel, and what writes results
 	wiring          // the one list of everything
 	programs        // main packages and the tests that drive them
@@ -91,6 +92,7 @@ func house() []place {
 		{dir: "internal/capture", level: parts},
 		{dir: "internal/history/*", level: parts},
 		{dir: "internal/export/*", level: parts},
+		{dir: "internal/view/table", level: tables},
 		{dir: "internal/view/programs", level: parts, ebpf: []string{"btf"}},
 		{dir: "internal/view/*", level: parts},
 		{dir: "internal/api", level: parts},

@@ -146,17 +146,7 @@ func (r *connRow) add(c *record.Conn) {
 // Lines draws the table that o asks for.
 func (m *ConnSums) Lines(o Options) []string {
 	g := grid{columns: m.columns(), signs: o.signs(), colour: o.Colour, memory: o.memory, flat: true}
-	rows := make([]*connRow, 0, len(m.rows)+1)
-	for _, r := range m.rows {
-		rows = append(rows, r)
-	}
-	slices.SortFunc(rows, func(a, b *connRow) int {
-		return cmp.Or(cmp.Compare(b.failed+b.broken, a.failed+a.broken), cmp.Compare(b.opened+b.closed, a.opened+a.closed),
-			cmp.Compare(a.key.comm, b.key.comm), cmp.Compare(a.key.pid, b.key.pid), a.key.peer.Compare(b.key.peer), cmp.Compare(a.key.port, b.key.port))
-	})
-	if m.other != nil {
-		rows = append(rows, m.other)
-	}
+	rows := m.all()
 	foot := m.footer(&o, &g.signs)
 	n := len(rows)
 	if o.Rows > 0 {
@@ -166,11 +156,7 @@ func (m *ConnSums) Lines(o Options) []string {
 		n = min(n, max(o.height-len(foot)-4, 1))
 	}
 	for _, r := range rows[:n] {
-		line := row{cells: m.cells(r, &g.signs)}
-		if r.failed+r.broken > 0 {
-			line.paint = paint(rank(record.Loss))
-		}
-		g.rows = append(g.rows, line)
+		g.rows = append(g.rows, m.rowOf(r, &g.signs))
 	}
 	title, blocks := g.lines(o.Width)
 	lines := []string{g.signs.cut(heading("connections by "+m.by, &m.clock, o.Once, &g.signs), o.Width)}
@@ -184,6 +170,30 @@ func (m *ConnSums) Lines(o Options) []string {
 		lines = append(lines, g.signs.cut(fmt.Sprintf("not shown: %s; %s", plural(left, "row"), more(n, &o)), o.Width))
 	}
 	return append(lines, foot...)
+}
+
+// all returns every row, those that failed most first; ~other is last.
+func (m *ConnSums) all() []*connRow {
+	rows := make([]*connRow, 0, len(m.rows)+1)
+	for _, r := range m.rows {
+		rows = append(rows, r)
+	}
+	slices.SortFunc(rows, func(a, b *connRow) int {
+		return cmp.Or(cmp.Compare(b.failed+b.broken, a.failed+a.broken), cmp.Compare(b.opened+b.closed, a.opened+a.closed),
+			cmp.Compare(a.key.comm, b.key.comm), cmp.Compare(a.key.pid, b.key.pid), a.key.peer.Compare(b.key.peer), cmp.Compare(a.key.port, b.key.port))
+	})
+	if m.other != nil {
+		rows = append(rows, m.other)
+	}
+	return rows
+}
+
+func (m *ConnSums) rowOf(r *connRow, g *signs) row {
+	line := row{cells: m.cells(r, g)}
+	if r.failed+r.broken > 0 {
+		line.paint = paint(rank(record.Loss))
+	}
+	return line
 }
 
 func (m *ConnSums) columns() []column {
@@ -200,11 +210,12 @@ func (m *ConnSums) columns() []column {
 }
 
 func (m *ConnSums) cells(r *connRow, g *signs) []cell {
-	return append([]cell{m.keyCell(r, g), r.called.cell(g)}, plainCells(
-		count(r.opened), someCount(r.failed), count(r.closed), someCount(r.broken),
-		took(r.connect.at(0.5)), took(r.connect.at(0.95)), took(r.connect.at(0.99)),
-		took(r.rtt.at(0.5)), took(r.rtt.at(0.99)), resent(r.retransmits, r.segments),
-		size(r.bytesIn), size(r.bytesOut), causes(r.why, g))...)
+	return []cell{
+		m.keyCell(r, g), r.called.cell(g), countCell(r.opened), someCountCell(r.failed), countCell(r.closed), someCountCell(r.broken),
+		tookCell(r.connect.at(0.5)), tookCell(r.connect.at(0.95)), tookCell(r.connect.at(0.99)),
+		tookCell(r.rtt.at(0.5)), tookCell(r.rtt.at(0.99)), resentCell(r.retransmits, r.segments),
+		sizeCell(r.bytesIn), sizeCell(r.bytesOut), {text: causes(r.why, g)},
+	}
 }
 
 // causes lists why connections failed, the most first: "12 refused, 3 timed out".

@@ -85,10 +85,6 @@ func (m *ConnTable) moved(c *record.Conn) connBytes {
 
 // Lines draws the table that o asks for.
 func (m *ConnTable) Lines(o Options) []string {
-	what := "open connections"
-	if m.listeners {
-		what = "listeners"
-	}
 	g := grid{columns: m.columns(), signs: o.signs(), colour: o.Colour, memory: o.memory, flat: true}
 	m.sort()
 	foot := m.lost.lines(&o)
@@ -100,16 +96,10 @@ func (m *ConnTable) Lines(o Options) []string {
 		n = min(n, max(o.height-len(foot)-4, 1)) // heading, title, "not shown", the cursor
 	}
 	for i := range m.now[:n] {
-		c := &m.now[i]
-		r := row{cells: m.cells(c, &g.signs)}
-		recently := !c.CookieTime.IsZero() && c.Time.Sub(c.CookieTime) < cookiesGood
-		if m.listeners && (c.Backlog > c.BacklogMax || recently) || c.ZeroWindow {
-			r.paint = paint(rank(record.Resource))
-		}
-		g.rows = append(g.rows, r)
+		g.rows = append(g.rows, m.row(&m.now[i], &g.signs))
 	}
 	title, blocks := g.lines(o.Width)
-	lines := []string{g.signs.cut(heading(what, &m.clock, o.Once, &g.signs), o.Width)}
+	lines := []string{g.signs.cut(heading(m.what(), &m.clock, o.Once, &g.signs), o.Width)}
 	if n > 0 {
 		lines = append(lines, title)
 	} else if m.epoch > 0 {
@@ -122,6 +112,23 @@ func (m *ConnTable) Lines(o Options) []string {
 		lines = append(lines, g.signs.cut(fmt.Sprintf("not shown: %s; %s", plural(left, "row"), more(n, &o)), o.Width))
 	}
 	return append(lines, foot...)
+}
+
+func (m *ConnTable) what() string {
+	if m.listeners {
+		return "listeners"
+	}
+	return "open connections"
+}
+
+// row is painted if somebody is held up.
+func (m *ConnTable) row(c *record.Conn, g *signs) row {
+	r := row{cells: m.cells(c, g)}
+	recently := !c.CookieTime.IsZero() && c.Time.Sub(c.CookieTime) < cookiesGood
+	if m.listeners && (c.Backlog > c.BacklogMax || recently) || c.ZeroWindow {
+		r.paint = paint(rank(record.Resource))
+	}
+	return r
 }
 
 // sort puts first what moves the most, or the listener that most wait for.
@@ -163,19 +170,22 @@ func (m *ConnTable) columns() []column {
 func (m *ConnTable) cells(c *record.Conn, g *signs) []cell {
 	owner, container, at := ownerCell(&c.Owner, "", g), g.clean(containerName(&c.Owner)), g.clean(netnsName(&c.Endpoints))
 	if m.listeners {
-		return append(append(plainCells(g.clean(endpoint(c.DstAddr, c.DstPort)), count(c.Backlog), count(c.BacklogMax),
-			someCount(c.SynQueue), someCount(c.Overflows), cookies(c)), owner), plainCells(container, at)...)
+		return []cell{
+			{text: g.clean(endpoint(c.DstAddr, c.DstPort))}, countCell(c.Backlog), countCell(c.BacklogMax), someCountCell(c.SynQueue),
+			someCountCell(c.Overflows), number(cookies(c), float64(c.CookieTime.Unix())), owner, {text: container}, {text: at},
+		}
 	}
 	moved, span := m.moved(c), m.span(false)
-	age := lasting(c.Time.Sub(c.Start))
+	age := number(lasting(c.Time.Sub(c.Start)), c.Time.Sub(c.Start).Seconds())
 	if c.Older {
-		age = ">" + age
+		age.text = ">" + age.text
 	}
 	key := flowCell("", tuple{c.SrcAddr, c.DstAddr, c.SrcPort, c.DstPort}, g.to, "", g)
-	cells := append([]cell{key}, plainCells(g.clean(c.Name), strings.ReplaceAll(g.clean(c.State), "_", " "), bitRate(moved.in, span), bitRate(moved.out, span),
-		took(uint64(c.RTTMicros)), resent(c.Retransmits, c.SegmentsOut))...)
-	return append(append(cells, owner), plainCells(age, size(c.BytesIn), size(c.BytesOut),
-		took(uint64(c.RTTMinMicros)), took(uint64(c.ConnectMicros)), took(c.RwndMicros), container, at)...)
+	return []cell{
+		key, {text: g.clean(c.Name)}, {text: strings.ReplaceAll(g.clean(c.State), "_", " ")}, bitRateCell(moved.in, span), bitRateCell(moved.out, span),
+		tookCell(uint64(c.RTTMicros)), resentCell(c.Retransmits, c.SegmentsOut), owner, age, sizeCell(c.BytesIn), sizeCell(c.BytesOut),
+		tookCell(uint64(c.RTTMinMicros)), tookCell(uint64(c.ConnectMicros)), tookCell(c.RwndMicros), {text: container}, {text: at},
+	}
 }
 
 // cookiesGood is how long the kernel takes a SYN cookie for (TCP_SYNCOOKIE_VALID):

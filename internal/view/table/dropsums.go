@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/netfate/netfate/internal/record"
@@ -268,6 +269,28 @@ func (m *DropSums) all(once bool) []*dropRow {
 			cmp.Compare(b.sum.packets, a.sum.packets), cmp.Compare(a.seq, b.seq))
 	})
 	return rows
+}
+
+// Total says what was lost since the beginning, by verdict.
+func (m *DropSums) Total() string {
+	var parts []string
+	for _, v := range record.Verdicts() {
+		if t, ok := m.total[v]; ok && v != record.Benign {
+			parts = append(parts, string(v)+" "+count(t.packets))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Now returns the packets lost in the last interval, benign ones left out, and how
+// long that was; with once it is of the whole time.
+func (m *DropSums) Now(once bool) (packets uint64, span time.Duration) {
+	for _, r := range m.all(once) {
+		if r.key.verdict != record.Benign {
+			packets += r.rate(m.epoch, once)
+		}
+	}
+	return packets, m.span(once)
 }
 
 // rate is the packets that the row's rate is made of.

@@ -25,7 +25,7 @@ func dropColumns() []column {
 		{title: "CONTAINER", middle: true, min: 12, rank: 5, label: "container "},
 		{title: "INTERFACE", middle: true, min: 14, rank: 6},
 		{title: "LAST", right: true, rank: 7, label: "last ", mute: "now"},
-		{title: "WHY", rank: 8},
+		{title: "WHY", rank: 8, first: true},
 	}
 }
 
@@ -120,10 +120,11 @@ func (m *DropSums) row(r *dropRow, o *Options, g *signs) row {
 	if r.key.subsystem != "" && r.key.subsystem != "core" {
 		reason = r.key.subsystem + ":" + reason
 	}
-	cells := plainCells(
-		g.clean(verdict), count(r.sum.packets), perSecond(r.rate(m.epoch, o.Once), m.span(o.Once)), g.clean(reason),
-		g.clean(r.key.location), "", "", "-", g.clean(containerName(&r.latest.Owner)), g.clean(r.place()), m.ago(r), "",
-	)
+	cells := []cell{
+		number(g.clean(verdict), float64(rank(r.key.verdict))), countCell(r.sum.packets),
+		perSecondCell(r.rate(m.epoch, o.Once), m.span(o.Once)), {text: g.clean(reason)}, {text: g.clean(r.key.location)}, {}, {}, {text: "-"},
+		{text: g.clean(containerName(&r.latest.Owner))}, {text: g.clean(r.place())}, number(m.ago(r), m.end.Sub(r.seen).Seconds()), {},
+	}
 	out := row{cells: cells, paint: paint(rank(r.key.verdict))}
 	if r.isOther {
 		cells[5].text = fmt.Sprintf("%s that did not fit", plural(r.merged, "row"))
@@ -366,6 +367,11 @@ func (m *DropSums) footer(o *Options, g *signs, hidden tally, kinds uint64) []st
 	return lines
 }
 
+// harmless says what is hidden.
+func harmless(packets, kinds uint64) string {
+	return fmt.Sprintf("hidden: %s of %s that harmed nobody (benign)", plural(packets, "packet"), plural(kinds, "kind"))
+}
+
 func hiddenNote(packets, kinds uint64) string {
-	return fmt.Sprintf("hidden: %s of %s that harmed nobody (benign); --all shows them", plural(packets, "packet"), plural(kinds, "kind"))
+	return harmless(packets, kinds) + "; --all shows them"
 }

@@ -134,6 +134,9 @@ func NewFlowSums(by string, maxKeys int) *FlowSums {
 	return &FlowSums{by: by, max: maxKeys, rows: map[flowKey]*flowRow{}, other: flowRow{isOther: true}}
 }
 
+// Only says that not all records of the host come; see [Options.Selected].
+func (m *FlowSums) Only(selected bool) { m.selected = selected }
+
 // Add takes the flows and the losses of b. It keeps strings of b, and changes
 // nothing in it.
 func (m *FlowSums) Add(b *record.Batch) {
@@ -289,6 +292,16 @@ func (c *conversation) join(f *record.Flow) {
 	c.tally.hostPackets, c.tally.hostBytes = sum.hostPackets+f.HostPackets, sum.hostBytes+f.HostBytes
 	c.tally.packets, c.tally.bytes = c.tally.hostPackets, c.tally.hostBytes
 	c.tally.drops, c.tally.retransmits = sum.drops+f.Drops, sum.retransmits+f.Retransmits
+}
+
+// Now returns what the host carried in the last interval, each packet once, what
+// its interfaces received and sent, and how long that interval was; with once it
+// is of the whole time.
+func (m *FlowSums) Now(once bool) (bytes, packets, in, out uint64, span time.Duration) {
+	if once {
+		return m.host.bytes, m.host.packets, m.total.bytesIn, m.total.bytesOut, m.span(once)
+	}
+	return m.recently.bytes, m.recently.packets, m.recent.bytesIn, m.recent.bytesOut, m.span(once)
 }
 
 func known(o *record.Owner) int {

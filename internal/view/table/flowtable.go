@@ -120,26 +120,28 @@ func (m *FlowSums) cells(r *flowRow, o *Options, g *signs) []cell {
 	s := &r.sum
 	key := m.keyCell(r, g)
 	if m.by == byInterface {
-		return append([]cell{key}, plainCells(
-			bitRate(now.bytesIn, span), bitRate(now.bytesOut, span), perSecond(now.packetsIn, span), perSecond(now.packetsOut, span),
-			size(s.bytesIn), size(s.bytesOut), count(s.packetsIn), count(s.packetsOut),
-			count(s.buffersIn), count(s.buffersOut), someCount(s.drops), count(now.flowsCount))...)
+		return []cell{
+			key, bitRateCell(now.bytesIn, span), bitRateCell(now.bytesOut, span), perSecondCell(now.packetsIn, span), perSecondCell(now.packetsOut, span),
+			sizeCell(s.bytesIn), sizeCell(s.bytesOut), countCell(s.packetsIn), countCell(s.packetsOut),
+			countCell(s.buffersIn), countCell(s.buffersOut), someCountCell(s.drops), countCell(now.flowsCount),
+		}
 	}
-	cells := append([]cell{key, r.called.cell(g)}, plainCells(
-		bitRate(now.bytes, span), perSecond(now.packets, span),
-		bitRate(now.bytesIn, span), bitRate(now.bytesOut, span), size(s.bytes), someCount(s.drops))...)
+	cells := []cell{
+		key, r.called.cell(g), bitRateCell(now.bytes, span), perSecondCell(now.packets, span),
+		bitRateCell(now.bytesIn, span), bitRateCell(now.bytesOut, span), sizeCell(s.bytes), someCountCell(s.drops),
+	}
 	var container, at string
 	var who cell
-	rtt := "-"
+	rtt := tookCell(0)
 	if !r.isOther {
-		rtt = took(uint64(r.rtt))
+		rtt = tookCell(uint64(r.rtt))
 		who = ownerCell(&r.latest.Owner, "", g)
 		container, at = g.clean(containerName(&r.latest.Owner)), g.clean(place(&r.latest.Endpoints))
 	}
 	if m.by == byFlow {
-		return append(append(append(cells, plainCells(rtt, someCount(s.retransmits))...), who), plainCells(container, at)...)
+		return append(cells, rtt, someCountCell(s.retransmits), who, cell{text: container}, cell{text: at})
 	}
-	return append(cells, plainCells(someCount(s.retransmits), count(now.flowsCount))...)
+	return append(cells, someCountCell(s.retransmits), countCell(now.flowsCount))
 }
 
 // keyCell names the row.

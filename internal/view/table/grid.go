@@ -16,13 +16,16 @@ type column struct {
 	rank   int    // 0 stays whatever the width; else the higher, the sooner left out
 	label  string // what stands before the cell when it moves beneath the row
 	mute   string // a value not worth a word beneath the row
+	first  bool   // of a sheet: told before the others if it finds no room
 }
 
 // cell is clean text, and the way to say it in fewer cells than it needs,
 // where cutting would cut what matters.
 type cell struct {
-	text  string
-	short func(w int) string
+	text   string
+	short  func(w int) string
+	value  float64 // what it sorts by, if it is a number
+	number bool
 }
 
 // plainCells makes cells of texts that may be cut.

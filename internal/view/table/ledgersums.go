@@ -203,6 +203,11 @@ func (m *LedgerSums) books(scope record.Scope) []*ledgerBooks {
 	return list
 }
 
+// quiet reports whether there is nothing to tell of it.
+func (b *ledgerBooks) quiet() bool {
+	return b.came == 0 && b.rests == 0 && b.sum(record.LostLine) == 0
+}
+
 // sum adds up lines of a kind.
 func (b *ledgerBooks) sum(lines ...record.Line) (n int64) {
 	for _, e := range b.total {

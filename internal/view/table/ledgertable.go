@@ -88,10 +88,7 @@ func spaceName(b *ledgerBooks, g *signs) string {
 
 // sumLines is a row for each namespace and direction.
 func (m *LedgerSums) sumLines(o *Options, g *signs) []string {
-	t := grid{signs: *g, colour: o.Colour, memory: o.memory, columns: []column{
-		{title: "NAMESPACE", middle: true, min: 12}, {title: "WAY"}, {title: "CAME", right: true}, {title: "DELIVERED", right: true, label: "delivered ", rank: 1},
-		{title: "FORWARDED", right: true, label: "forwarded ", rank: 2}, {title: "OTHER", right: true, label: "other ", rank: 2}, {title: "LOST", right: true}, {title: "UNEXPLAINED", right: true},
-	}}
+	t := grid{signs: *g, colour: o.Colour, memory: o.memory, columns: spaceColumns()}
 	list := m.books(record.NetNSScope)
 	quiet := 0
 	if len(list) > 2 {
@@ -105,7 +102,7 @@ func (m *LedgerSums) sumLines(o *Options, g *signs) []string {
 	}
 	left := 0
 	for _, b := range list {
-		if b.came == 0 && b.rests == 0 && b.sum(record.LostLine) == 0 {
+		if b.quiet() {
 			quiet++
 			continue
 		}
@@ -113,12 +110,7 @@ func (m *LedgerSums) sumLines(o *Options, g *signs) []string {
 			left++
 			continue
 		}
-		r := row{cells: plainCells(spaceName(b, g), string(b.direction), signed(b.came), some(b.sum(record.Delivered)), some(b.sum(record.Forwarded)),
-			some(b.sum(record.Taken, record.Merged, record.Ignored, record.Waiting)), some(b.sum(record.LostLine)), signed(b.sum(record.Remainder)))}
-		if b.sum(record.Remainder) != 0 {
-			r.paint = "33"
-		}
-		t.rows = append(t.rows, r)
+		t.rows = append(t.rows, spaceRow(b, g))
 	}
 	if len(t.rows) == 0 {
 		return []string{"no packet came or went"}
@@ -134,28 +126,35 @@ func (m *LedgerSums) sumLines(o *Options, g *signs) []string {
 	return lines
 }
 
+func spaceColumns() []column {
+	return []column{
+		{title: "NAMESPACE", middle: true, min: 12}, {title: "WAY"}, {title: "CAME", right: true}, {title: "DELIVERED", right: true, label: "delivered ", rank: 1},
+		{title: "FORWARDED", right: true, label: "forwarded ", rank: 2}, {title: "OTHER", right: true, label: "other ", rank: 2}, {title: "LOST", right: true}, {title: "UNEXPLAINED", right: true},
+	}
+}
+
+// spaceRow is a namespace and direction.
+func spaceRow(b *ledgerBooks, g *signs) row {
+	rest := b.sum(record.Remainder)
+	r := row{cells: []cell{
+		{text: spaceName(b, g)}, {text: string(b.direction)}, signedCell(b.came), someCell(b.sum(record.Delivered)), someCell(b.sum(record.Forwarded)),
+		someCell(b.sum(record.Taken, record.Merged, record.Ignored, record.Waiting)), someCell(b.sum(record.LostLine)), signedCell(rest),
+	}}
+	if rest != 0 {
+		r.paint = "33"
+	}
+	return r
+}
+
 // lossLines is a block for each loss: how many, where, why, and what to do.
 func (m *LedgerSums) lossLines(o *Options, g *signs) []string {
 	list := m.losses()
 	if len(list) == 0 {
 		return []string{"", "nothing was lost"}
 	}
-	t := grid{signs: *g, colour: o.Colour, columns: []column{
-		{title: "LOST", right: true}, {title: "NAMESPACE", middle: true, min: 10}, {title: "WAY"}, {title: "LAYER"}, {title: "REASON", min: 14},
-		{title: "SEEN BY"}, {title: "PLACE", middle: true, min: 16, rank: 1}, {title: "WHOSE", rank: 2},
-	}}
+	t := grid{signs: *g, colour: o.Colour, columns: bookedColumns()}
 	for _, e := range list {
-		r := row{paint: paint(verdictRank(e.Verdict)), cells: plainCells(signed(e.Packets), g.clean(cmp.Or(e.NetNSName, "-")), string(e.Direction),
-			string(e.Layer), g.clean(e.What), agreement(e, g), g.clean(e.Location), ownerName(&record.Owner{PID: e.PID, Comm: e.Comm}, g))}
-		if e.IfName != "" {
-			r.cells[3].text += " " + g.clean(e.IfName)
-		}
-		for _, s := range slices.Concat([]string{e.Why, e.Fact}, proofs(e, o), []string{commandLine(e.Command)}) {
-			if s != "" {
-				r.below = append(r.below, g.clean(s))
-			}
-		}
-		t.rows = append(t.rows, r)
+		t.rows = append(t.rows, bookedRow(e, g, proofs(e, o)))
 	}
 	title, blocks := t.lines(o.Width)
 	lines := []string{"", title}
@@ -181,6 +180,30 @@ func proofs(e *record.Entry, o *Options) []string {
 		return e.Evidence[:min(len(e.Evidence), 2)]
 	}
 	return e.Evidence
+}
+
+func bookedColumns() []column {
+	return []column{
+		{title: "LOST", right: true}, {title: "NAMESPACE", middle: true, min: 10}, {title: "WAY"}, {title: "LAYER"}, {title: "REASON", min: 14},
+		{title: "SEEN BY"}, {title: "PLACE", middle: true, min: 16, rank: 1}, {title: "WHOSE", rank: 2},
+	}
+}
+
+// bookedRow is a loss, and beneath it why, what was found out, and what to do.
+func bookedRow(e *record.Entry, g *signs, proofs []string) row {
+	cells := plainCells("", g.clean(cmp.Or(e.NetNSName, "-")), string(e.Direction), string(e.Layer), g.clean(e.What), agreement(e, g),
+		g.clean(e.Location), ownerName(&record.Owner{PID: e.PID, Comm: e.Comm}, g))
+	cells[0] = signedCell(e.Packets)
+	if e.IfName != "" {
+		cells[3].text += " " + g.clean(e.IfName)
+	}
+	r := row{paint: paint(verdictRank(e.Verdict)), cells: cells}
+	for _, s := range slices.Concat([]string{e.Why, e.Fact}, proofs, []string{commandLine(e.Command)}) {
+		if s != "" {
+			r.below = append(r.below, g.clean(s))
+		}
+	}
+	return r
 }
 
 func commandLine(s string) string {

@@ -66,10 +66,11 @@ func (m *QuerySums) columns() []column {
 
 func (m *QuerySums) cells(r *queryRow, o *Options, g *signs) []cell {
 	s := &r.sum
-	return append([]cell{m.keyCell(r, g)}, plainCells(
-		cmp.Or(g.clean(r.key.protocol), "-"), count(s.queries), perSecond(r.rate(m.epoch, o.Once), m.span(o.Once)),
-		someCount(s.failed), someCount(s.unanswered), took(s.latencies.at(0.5)), took(s.latencies.at(0.95)), took(s.latencies.at(0.99)),
-		someCount(s.retries), someCount(s.malformed), g.clean(strings.Join(s.failures(), ", ")))...)
+	return []cell{
+		m.keyCell(r, g), {text: cmp.Or(g.clean(r.key.protocol), "-")}, countCell(s.queries), perSecondCell(r.rate(m.epoch, o.Once), m.span(o.Once)),
+		someCountCell(s.failed), someCountCell(s.unanswered), tookCell(s.latencies.at(0.5)), tookCell(s.latencies.at(0.95)), tookCell(s.latencies.at(0.99)),
+		someCountCell(s.retries), someCountCell(s.malformed), {text: g.clean(strings.Join(s.failures(), ", "))},
+	}
 }
 
 // keyCell names the row.

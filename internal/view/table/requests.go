@@ -51,17 +51,7 @@ func requestLine(q *record.Request, o *Options) string {
 	if q.Status != 0 {
 		status = strconv.Itoa(int(q.Status))
 	}
-	what := "(request not seen)"
-	switch {
-	case q.Sealed():
-		what = sealedName(q.Protocol, q.HostName)
-	case q.Method != "":
-		what = q.Method + " " + q.HostName + q.Path
-	}
-	if q.QueryString != "" {
-		what += "?" + q.QueryString
-	}
-	parts := []string{pad(status, 3, false) + " " + g.clean(what)}
+	parts := []string{pad(status, 3, false) + " " + g.clean(wanted(q))}
 	add := func(s string) {
 		if s != "" && s != "-" {
 			parts = append(parts, s)
@@ -82,6 +72,21 @@ func requestLine(q *record.Request, o *Options) string {
 	add(ownerName(&q.Owner, &g))
 	add(g.clean(containerName(&q.Owner)))
 	return g.cut(q.Start.UTC().Format("15:04:05.000000")+" "+strings.Join(parts, g.dot), o.Width)
+}
+
+// wanted is what a request asks for, not yet clean.
+func wanted(q *record.Request) string {
+	what := "(request not seen)"
+	switch {
+	case q.Sealed():
+		what = sealedName(q.Protocol, q.HostName)
+	case q.Method != "":
+		what = q.Method + " " + q.HostName + q.Path
+	}
+	if q.QueryString != "" {
+		what += "?" + q.QueryString
+	}
+	return what
 }
 
 // sealedName is what a connection that cannot be read is shown as where requests

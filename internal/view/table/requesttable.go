@@ -66,11 +66,12 @@ func (m *RequestSums) cells(r *requestRow, o *Options, g *signs) []cell {
 		key = ownerCell(&owner, strings.TrimRight(" "+g.clean(r.key.container), " "), g)
 	}
 	if m.counts {
-		return append([]cell{key}, plainCells(count(s.requests), perSecond(r.rate(m.epoch, o.Once), m.span(o.Once)))...)
+		return []cell{key, countCell(s.requests), perSecondCell(r.rate(m.epoch, o.Once), m.span(o.Once))}
 	}
-	return append([]cell{key}, plainCells(
-		count(s.requests), perSecond(r.rate(m.epoch, o.Once), m.span(o.Once)), someCount(s.errors),
-		took(s.latencies.at(0.5)), took(s.latencies.at(0.95)), took(s.latencies.at(0.99)), size(s.up), size(s.down))...)
+	return []cell{
+		key, countCell(s.requests), perSecondCell(r.rate(m.epoch, o.Once), m.span(o.Once)), someCountCell(s.errors),
+		tookCell(s.latencies.at(0.5)), tookCell(s.latencies.at(0.95)), tookCell(s.latencies.at(0.99)), sizeCell(s.up), sizeCell(s.down),
+	}
 }
 
 // footer is the lines below the table: losses of our own first, then the totals

@@ -61,6 +61,12 @@ func bitRate(bytes uint64, d time.Duration) string {
 	return digits + " " + prefix + "bit/s"
 }
 
+// BitRate shows bytes in d as tables do.
+func BitRate(bytes uint64, d time.Duration) string { return bitRate(bytes, d) }
+
+// PerSecond shows n things in d as tables do.
+func PerSecond(n uint64, d time.Duration) string { return perSecond(n, d) }
+
 // lasting shows how long: 0.2 s, 12 s, 3 min, 5 h, 2 d.
 func lasting(d time.Duration) string {
 	switch {
