@@ -1,0 +1,1 @@
+import{ft as e}from"./index-BR6MDmB-.js";e();
