@@ -437,8 +437,7 @@ func (f *fake) cell(kind string, c column, i int, s span) any {
 func (f *fake) latency(r *http.Request, s span) (any, error) {
 	bounds := []int64{100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 500000, 1000000, 2000000}
 	step := max(int64(math.Ceil(s.seconds()/90)), 1)
-	var times []int64
-	counts := [][]int{}
+	times, counts := []int64{}, [][]int{}
 	for t := s.since; t < s.until && !quiet(r); t += step {
 		times = append(times, t)
 		row := make([]int, len(bounds))

@@ -65,7 +65,9 @@ export function ask<T>(url: () => string | null, moves = true, body?: () => unkn
     const beat = page.beat;
     untrack(() => {
       const from = url();
-      if (moves && beat > 0 && from !== null && running === undefined) void fetchIt(from);
+      // A question that is wrong stays so.
+      const wrong = (asked.problem?.status ?? 0) >= 400 && (asked.problem?.status ?? 0) < 500;
+      if (moves && beat > 0 && !wrong && from !== null && running === undefined) void fetchIt(from);
     });
   });
 

@@ -4,6 +4,10 @@
 import { base } from './api';
 import { carried, format, parse, type State, type View } from './url';
 
+// rest is the least time between two beats, in ms: the server has more to do than to
+// answer pages.
+const rest = 4500;
+
 class Page {
   #state: State = $state(parse(location.search));
   // beat grows whenever something new may be there.
@@ -11,6 +15,7 @@ class Page {
   paused = $state(false);
   link: 'live' | 'lost' | 'waiting' = $state('waiting');
   #skew = 0;
+  #last = 0; // when the last beat was
 
   constructor() {
     addEventListener('popstate', () => (this.#state = parse(location.search)));
@@ -111,7 +116,9 @@ class Page {
 
   #tick(): void {
     this.link = 'live';
-    if (!this.paused && this.moves && !document.hidden) this.beat++;
+    if (this.paused || !this.moves || document.hidden || Date.now() - this.#last < rest) return;
+    this.#last = Date.now();
+    this.beat++;
   }
 }
 

@@ -116,6 +116,8 @@ export const en = {
   'fate.places': 'Places',
   'fate.flows': 'Flows that lost most',
   'fate.owners': 'Whose packets',
+  'fate.countedonly':
+    'A counter of the kernel knows of this loss, and no more: there was no packet to look at, so there are no flows and no owners.',
   'fate.copy': 'Copy the command {command}',
   'fate.compare': 'Compare with',
   'fate.before.none': 'nothing',

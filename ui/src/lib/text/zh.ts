@@ -113,6 +113,7 @@ export const zh: Record<Key, string> = {
   'fate.places': '位置',
   'fate.flows': '丢包最多的流',
   'fate.owners': '谁的数据包',
+  'fate.countedonly': '只有内核计数器知道这项丢包:没有可查看的数据包,因此没有流和所有者。',
   'fate.copy': '复制命令 {command}',
   'fate.compare': '对比',
   'fate.before.none': '不对比',

@@ -1,1 +1,0 @@
-import{ft as e}from"./index-BR6MDmB-.js";e();

@@ -1,0 +1,1 @@
+import{ft as e}from"./index-Ce58vL5T.js";e();
