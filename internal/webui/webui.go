@@ -18,8 +18,6 @@ import (
 	"strings"
 )
 
-//go:generate npm --prefix ../../ui run build
-
 //go:embed all:dist
 var dist embed.FS
 
