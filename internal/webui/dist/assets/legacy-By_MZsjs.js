@@ -1,1 +1,0 @@
-import{ft as e}from"./index-Ce58vL5T.js";e();
