@@ -122,7 +122,7 @@ export interface Status {
     | {
         name: string;
         programs: number;
-        events: number;
+        events: number | null; // this and the next two only where the kernel measures
         ns_per_event: number | null;
         cpu_percent: number | null;
         memory_bytes: number | null;

@@ -107,10 +107,12 @@ export interface Loss {
   verdict: string;
   packets: number;
   entry: Entry | undefined;
+  // lines are all of the ledger's on this loss: one of a counter, one of the sensor.
+  lines: Entry[];
 }
 
 // losses lists the losses of the links, the largest first, each with the ledger's
-// line of the same reason: that of its station, if there is one.
+// lines of the same reason: those of its station, if there are any.
 export function losses(fate: Fate): Loss[] {
   const entries = (fate.entries ?? []).filter((e) => e.line === 'lost');
   const all = (fate.links ?? [])
@@ -119,8 +121,18 @@ export function losses(fate: Fate): Loss[] {
       const { direction, line: from } = label(l.from);
       const reason = l.reason || l.to;
       const same = entries.filter((e) => e.what === reason && (!direction || e.direction === direction));
-      const entry = same.find((e) => e.station === from || e.layer === from) ?? same[0];
-      return { reason, direction, layer: entry?.layer ?? from, verdict: l.verdict ?? '', packets: l.packets, entry };
+      const near = same.filter((e) => e.station === from || (e.layer === from && e.station === 'total'));
+      const lines = near.length > 0 ? near : same.slice(0, 1);
+      const entry = lines[0];
+      return {
+        reason,
+        direction,
+        layer: entry?.layer ?? from,
+        verdict: l.verdict ?? '',
+        packets: l.packets,
+        entry,
+        lines,
+      };
     });
   return all.sort((a, b) => b.packets - a.packets);
 }

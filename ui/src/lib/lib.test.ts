@@ -148,7 +148,7 @@ describe('fate', () => {
       ['QDISC_DROP', 40, 'queue'],
       ['NETFILTER_DROP', 10, 'netfilter'],
     ]);
-    expect(all[1]?.entry?.station).toBe('ip');
+    expect(all[1]?.lines.map((e) => e.station)).toEqual(['ip']);
   });
 
   test('before and after are compared by time', () => {
@@ -159,6 +159,7 @@ describe('fate', () => {
       direction: '',
       layer: '',
       entry: undefined,
+      lines: [],
     });
     expect(compare([one('A', 10), one('B', 60)], 10, [one('B', 60), one('C', 1)], 60)).toEqual([
       { reason: 'B', verdict: 'loss', before: 6, after: 1 },
