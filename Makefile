@@ -7,12 +7,15 @@ export GO
 # The programs that attach to the kernel run as root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,$(abspath tools/asroot))
 
+# What the page is built with and tried in. Whoever has npm has it from somewhere,
+# and Debian's would not go beside it.
+UI_PACKAGES := chromium $(if $(shell command -v npm),,nodejs npm)
 # Debian packages that tests and generators need; `make run` needs none.
 CLANG_PACKAGES := clang-19 llvm-19 libbpf-dev
 TEST_PACKAGES := $(CLANG_PACKAGES) clang-format-19 gcc libc6-dev systemtap-sdt-dev curl libpcre2-8-0 \
 	iproute2 nftables iperf3 tcpdump ethtool conntrack socat netcat-openbsd \
 	iputils-ping iputils-arping procps hping3 python3 jq bpftool tshark nghttp2-client tcpreplay \
-	dnsmasq-base bind9-dnsutils openssl gnutls-bin
+	dnsmasq-base bind9-dnsutils openssl gnutls-bin $(UI_PACKAGES)
 # For tests, unpacked below bin/ and not installed.
 WEB_PACKAGES := nginx wrk libluajit-5.1-2 android-libboringssl
 VM_PACKAGES := busybox-static cpio kmod qemu-system-x86 xz-utils
@@ -44,7 +47,7 @@ GO_DIRS := cmd internal test tools
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run build examples test go-test kernel-test vm-test matrix check-format vet lint demo bench fuzz vuln generate vmlinux \
+.PHONY: help run build examples test go-test ui ui-test kernel-test vm-test matrix check-format vet lint demo bench fuzz vuln generate vmlinux \
 	reference format clean
 
 help: ## list the targets
@@ -69,7 +72,7 @@ bin/examples/%.bpf.o: bpf/examples/%.bpf.c bpf/examples/url_map.h
 
 test: ## run every check and every test, installing what they need
 	@tools/need test $(TEST_PACKAGES) $(VM_PACKAGES)
-	@$(MAKE) --no-print-directory check-format vet lint go-test kernel-test vm-test
+	@$(MAKE) --no-print-directory check-format vet lint go-test ui-test kernel-test vm-test
 
 ifeq ($(LOCKED),)
 go-test: bin/cached/gcc
@@ -93,6 +96,14 @@ matrix: ## run every test in QEMU on every kernel, and the sensors' on arm64
 	@$(MAKE) --no-print-directory bin/vm-matrix bin/web bin/cached/gcc
 	$(WITH_COMPILED) $(AS_ROOT) bin/vm-matrix 5.10 $(NEWER) sid
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -count=1 -timeout 25m -exec="$(AS_ROOT) $(abspath test/vm/run) 6.12-arm64" ./test/sensor
+
+ui: ## build the page from ui/ to internal/webui/dist
+	@tools/need ui $(UI_PACKAGES)
+	tools/ui build
+
+ui-test: ## check the page's sources, build them anew, and try the page in Chromium
+	@tools/need ui-test $(UI_PACKAGES)
+	tools/ui test
 
 bin/cached/gcc: tools/cached/main.go
 	CGO_ENABLED=0 $(GO) build -o bin/cached/clang-19 ./tools/cached

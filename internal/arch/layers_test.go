@@ -118,6 +118,7 @@ func house() []place {
 		{dir: "test/kernels", level: programs, ebpf: all, testing: true},
 		{dir: "test/vm", level: programs, testing: true},
 		{dir: "test/vm/*", level: programs},
+		{dir: "test/webui", level: programs},
 		{dir: "test/bench", level: programs, ebpf: all},
 		{dir: "test/bench/*", level: programs, ebpf: all},
 	}
