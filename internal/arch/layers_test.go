@@ -38,6 +38,8 @@ func house() []place {
 	return []place{
 		{dir: "internal/record", level: nouns, stdOnly: true, pure: true},
 
+		{dir: "internal/nearest", level: nouns, stdOnly: true, pure: true},
+
 		{dir: "internal/decode", level: facts, pure: true},
 		{dir: "internal/verdict", level: facts, pure: true},
 		{dir: "internal/packet", level: facts, pure: true},
@@ -57,6 +59,9 @@ func house() []place {
 		{dir: "internal/tlslib", level: facts},
 		{dir: "internal/tracelog", level: facts},
 		{dir: "internal/runstate", level: facts, stdOnly: true},
+
+		// What the daemon's file says.
+		{dir: "internal/config", level: facts},
 
 		// What is asked of a store; the stores are parts.
 		{dir: "internal/history", level: facts},
