@@ -94,6 +94,8 @@ func house() []place {
 		{dir: "internal/ledger", level: parts},
 		{dir: "internal/recording", level: parts},
 		{dir: "internal/capture", level: parts},
+		// Without a file or a library, it is what those stand on who only need some store.
+		{dir: "internal/history/memory", level: gear},
 		{dir: "internal/history/*", level: parts},
 		{dir: "internal/export/*", level: parts},
 		{dir: "internal/view/programs", level: parts, ebpf: []string{"btf"}},
