@@ -117,6 +117,11 @@ func (s *Server) describe(mux *http.ServeMux) error {
 	return nil
 }
 
+// Lose counts what whoever feeds the store could not keep; it is in the status.
+func (s *Server) Lose(place, reason string, n uint64, effect string) {
+	s.lost.add(place, reason, n, effect)
+}
+
 func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/openapi+json")
 	_, _ = w.Write(s.doc) // a client that is gone needs no answer

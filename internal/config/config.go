@@ -30,7 +30,6 @@ type Sensors struct {
 	TLS      bool    `yaml:"tls" doc:"Requests inside TLS too, read in the libraries that encrypt them."`
 	Ledger   bool    `yaml:"ledger" doc:"The books: what came, where it went, what is unexplained. Needs flows."`
 	Names    bool    `yaml:"names" doc:"Names of peers, as DNS answered them."`
-	Stacks   bool    `yaml:"stacks" doc:"Take the kernel stack of sampled drops: some microseconds each."`
 	Secrets  bool    `yaml:"secrets" doc:"Keep the queries of URLs, which may hold passwords."`
 	Filter   string  `yaml:"filter" doc:"A pcap-filter expression that restricts what is counted, as in tcpdump; empty counts everything."`
 	Budget   float64 `yaml:"budget" doc:"Share of all CPUs that reading requests may take while they are busy, of 1."`

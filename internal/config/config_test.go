@@ -45,7 +45,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 	text := `
 interval: 1s
 sensors: {drops: false, flows: true, conns: false, queries: false, requests: false, tls: false, ledger: false,
-  names: false, stacks: true, secrets: true, filter: port 53, budget: 0.5, measure: true}
+  names: false, secrets: true, filter: port 53, budget: 0.5, measure: true}
 history: {path: none, size: 3GB, age: 48h, memory_rows: 9}
 api:
   listen: ["unix:/run/x", "[::1]:1"]

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -81,21 +83,18 @@ func unknown(n *yaml.Node, t reflect.Type, prefix string) (wrong []error) {
 			wrong = append(wrong, unknown(n.Content[i+1], inner, prefix+key.Value+".")...)
 			continue
 		}
-		wrong = append(wrong, fmt.Errorf("line %d: there is no key %s%s%s", key.Line, prefix, key.Value, meant(prefix, key.Value)))
+		wrong = append(wrong, fmt.Errorf("line %d: there is no key %s%s%s", key.Line, prefix, key.Value, meant(prefix, key.Value, slices.Collect(maps.Keys(fields)))))
 	}
 	return wrong
 }
 
 // meant offers the keys that may have been meant: of the same section first, then
 // from anywhere.
-func meant(prefix, key string) string {
-	var here, everywhere []string
+func meant(prefix, key string, here []string) string {
+	var everywhere []string
 	paths := map[string]string{}
 	for _, k := range Keys() {
-		section, name := k.Path[:strings.LastIndex(k.Path, ".")+1], k.Path[strings.LastIndex(k.Path, ".")+1:]
-		if section == prefix {
-			here = append(here, name)
-		}
+		name := k.Path[strings.LastIndex(k.Path, ".")+1:]
 		everywhere = append(everywhere, name)
 		paths[name] = k.Path
 	}
