@@ -24,11 +24,11 @@ import (
 )
 
 // openHistory opens the store that the configuration names.
-func openHistory(cfg *config.History) (history.Store, error) {
+func openHistory(cfg *config.History) history.Store {
 	if cfg.Path != config.None {
 		say("note: this netfate was built without a store on disk: the last %d rows of each kind are kept in memory, %s is left alone", cfg.MemoryRows, cfg.Path)
 	}
-	return memory.New(memory.Config{MaxRows: cfg.MemoryRows}), nil
+	return memory.New(memory.Config{MaxRows: cfg.MemoryRows})
 }
 
 // historySink feeds a store. What that cannot take is counted, and does not end it:

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log"
+	"net/http"
 	"os"
 	"os/signal"
 	"sync"
@@ -84,10 +87,7 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	if err != nil {
 		return err
 	}
-	store, err := openHistory(&cfg.History)
-	if err != nil {
-		return err
-	}
+	store := openHistory(&cfg.History)
 	defer func() { err = errors.Join(err, store.Close()) }()
 	costs := newCostMeter()
 	watch.Costs = costs.take
@@ -158,6 +158,8 @@ func newServer(ctx context.Context, cfg *config.Config, store history.Store, boo
 	return api.New(api.Config{
 		API: cfg.API, Store: store, Book: book, About: about, Costs: costs.costs,
 		Path: func(ctx context.Context, inode uint32) string { return pathOf(ctx, netns.New(netns.Config{}), inode) },
+		// Strangers' faults are theirs: a scan of ports must not fill the log.
+		Base: &http.Server{ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Second},
 		Log:  func(line string) { say("%s", line) },
 	})
 }

@@ -31,6 +31,9 @@ type Config struct {
 	Path func(ctx context.Context, netns uint32) string
 	// Page answers everything that is not the API's; nil for no page.
 	Page http.Handler
+	// Base has the ErrorLog of the servers, where faults of clients go; nil prints
+	// them.
+	Base *http.Server
 	// Log takes one line of what an operator should know; nil drops it.
 	Log func(line string)
 }

@@ -6,8 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"net"
 	"net/http"
 	"os"
@@ -181,8 +179,9 @@ func (s *Server) Serve(ctx context.Context) error {
 		server := &http.Server{
 			Handler: s.guarded(l.trust), ReadHeaderTimeout: headTime, ReadTimeout: bodyTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHead,
 			WriteTimeout: s.live.Load().api.QuestionTime + bodyTime, // events have their own
-			// Strangers' faults are theirs: a scan of ports must not fill the log.
-			ErrorLog: log.New(io.Discard, "", 0),
+		}
+		if s.cfg.Base != nil {
+			server.ErrorLog = s.cfg.Base.ErrorLog
 		}
 		all.Go(func() {
 			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
