@@ -43,6 +43,7 @@ type live struct {
 	rows    []flowRow
 	places  placeless // of this interval's drops
 	missing []string  // what is not watched, and why
+	meter   meter     // measures nothing if not asked for
 	over    bool      // the sensors are off: the next Roll is the last
 }
 
@@ -223,6 +224,9 @@ func (l *live) Roll(ctx context.Context, start, end time.Time) (*record.Batch, e
 	l.nameRequests(b.Requests)
 	l.counts.roll(b, l.names.host)
 	l.books.roll(ctx, b, l.names, l.drops != nil)
+	if err := l.meter.tick(l, end); err != nil {
+		return nil, err
+	}
 	return l.cfg.Select.apply(b), l.rollLosses(b)
 }
 

@@ -72,6 +72,15 @@ type Config struct {
 	Raw bool
 	// Book judges drops; nil reads one.
 	Book *verdict.Book
+	// Partial goes on without a sensor that cannot be loaded or attached, as long as
+	// there is another one, and says so among what is lacking.
+	Partial bool
+	// Costs gets what the sensors cost, once all is attached and each few seconds; nil
+	// measures nothing. It is called by the pump.
+	Costs func([]SensorCost)
+	// Measure has the kernel count and time the runs of all programs on this host,
+	// while Run does; that costs each run some 20 to 100 ns.
+	Measure bool
 }
 
 // Output is a sink and what messages call it.
@@ -122,6 +131,9 @@ func Run(ctx context.Context, cfg Config, outputs []Output, ready func(lacks []s
 	}
 	if err = l.attach(); err == nil {
 		err = l.startBooks(ctx)
+	}
+	if err == nil {
+		err = l.meter.start(l)
 	}
 	if err == nil {
 		ready(l.lacks())
@@ -289,8 +301,39 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 	if plaintextErr != nil {
 		l.without("what is inside TLS", plaintextErr)
 	}
+	if l.others() {
+		dropErr, flowErr, connErr = l.partly(dropErr, flowErr, connErr)
+	}
 	// They fail for the same reason, as a rule: the first tells it.
 	return cmp.Or(dropErr, flowErr, connErr, queryErr, requestErr)
+}
+
+// partly goes on without those of the three that failed, if another one did not and
+// the caller wants that.
+func (l *live) partly(dropErr, flowErr, connErr error) (_, _, _ error) {
+	works := l.drops != nil && dropErr == nil || l.flows != nil && flowErr == nil || l.conns.sensor != nil && connErr == nil ||
+		l.queries.sensor != nil || l.requests.sensor != nil
+	if !l.cfg.Partial || !works {
+		return dropErr, flowErr, connErr
+	}
+	if dropErr != nil {
+		l.without("what is dropped", dropErr)
+		l.drops, l.cfg.Drops = nil, false
+	}
+	if flowErr != nil {
+		l.without("who talks to whom", flowErr)
+		l.flows, l.flowTable, l.cfg.Flows = nil, nil, false
+		l.conns.sockets = nil
+		if l.books.reader != nil {
+			l.missing = append(l.missing, "there is no ledger: it needs flows")
+			l.books = books{}
+		}
+	}
+	if connErr != nil {
+		l.without("connections", connErr)
+		l.conns.sensor, l.conns.sockets, l.cfg.Conns = nil, nil, false
+	}
+	return nil, nil, nil
 }
 
 // attach starts the sensors: owners first, so that no packet comes before its
@@ -305,20 +348,8 @@ func (l *live) attach() error {
 			return kernel.Diagnose(err, "find the open sockets")
 		}
 	}
-	if l.drops != nil {
-		if err := l.drops.Attach(); err != nil {
-			return kernel.Diagnose(err, "attach the drop sensor")
-		}
-	}
-	if l.flows != nil {
-		if err := l.flows.Attach(); err != nil {
-			return kernel.Diagnose(err, "attach the flow sensor")
-		}
-	}
-	if l.conns.sensor != nil {
-		if err := l.conns.sensor.Attach(); err != nil {
-			return kernel.Diagnose(err, "attach the connection sensor")
-		}
+	if err := l.attachBase(); err != nil {
+		return err
 	}
 	if l.queries.sensor != nil {
 		if err := l.queries.sensor.Attach(); err != nil {
@@ -357,6 +388,37 @@ func (l *live) attach() error {
 	// would take a CPU from the verifier.
 	l.names.symbols = kernel.LoadSymbols()
 	return nil
+}
+
+// attachBase attaches what traffic itself tells.
+func (l *live) attachBase() error {
+	var dropErr, flowErr, connErr error
+	drops, flows, conns := l.drops, l.flows, l.conns.sensor
+	if drops != nil {
+		dropErr = kernel.Diagnose(drops.Attach(), "attach the drop sensor")
+	}
+	if flows != nil {
+		flowErr = kernel.Diagnose(flows.Attach(), "attach the flow sensor")
+	}
+	if conns != nil {
+		connErr = kernel.Diagnose(conns.Attach(), "attach the connection sensor")
+	}
+	failed := []error{dropErr, flowErr, connErr}
+	dropErr, flowErr, connErr = l.partly(dropErr, flowErr, connErr)
+	if err := cmp.Or(dropErr, flowErr, connErr); err != nil {
+		return err
+	}
+	var errs []error // of those that are done without
+	if failed[0] != nil {
+		errs = append(errs, drops.Close())
+	}
+	if failed[1] != nil {
+		errs = append(errs, flows.Close())
+	}
+	if failed[2] != nil {
+		errs = append(errs, conns.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // giveUp goes on without a sensor that could not be attached, if there are others.
@@ -421,7 +483,7 @@ func uniq(lines []string) (out []string) {
 
 // close frees everything. It may be called on a half-made feed.
 func (l *live) close() error {
-	var errs []error
+	errs := []error{l.meter.stop()}
 	if l.queries.sensor != nil {
 		errs = append(errs, l.queries.sensor.Close())
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/netfate/netfate/internal/nearest"
 )
 
 // Kind is how programs are told apart by what they hang on.
@@ -112,7 +114,7 @@ func Parse(name string) (Section, error) {
 		}
 	}
 	if !found {
-		return s, &UnknownError{Name: name, Nearest: nearest(rest)}
+		return s, &UnknownError{Name: name, Nearest: closest(rest)}
 	}
 	s.Kind, s.Program, s.Attach = best.kind, best.program, best.attach
 	s.Sleepable, s.Direction, s.Dialect = best.sleepable, best.direction, best.dialect
@@ -180,41 +182,16 @@ func activeKinds() map[Kind]bool {
 // maxEdits bounds how unlike a name may be to be offered for another.
 const maxEdits = 3
 
-// nearest finds the known name that takes the fewest edits.
-func nearest(name string) string {
+// closest finds the known name that takes the fewest edits.
+func closest(name string) string {
 	head, _, _ := strings.Cut(name, "/")
 	best, edits := "", maxEdits+1
 	for _, r := range table() {
 		for _, n := range []string{name, head} {
-			if d := distance(n, r.name); d < edits && d < len(r.name) {
+			if d := nearest.Distance(n, r.name); d < edits && d < len(r.name) {
 				best, edits = r.name, d
 			}
 		}
 	}
 	return best
-}
-
-// distance is the Levenshtein distance, of names of bounded length.
-func distance(a, b string) int {
-	const longest = 64
-	if len(a) > longest || len(b) > longest {
-		return longest
-	}
-	above := make([]int, len(b)+1)
-	for j := range above {
-		above[j] = j
-	}
-	for i := range len(a) {
-		left, diagonal := i+1, above[0]
-		above[0] = left
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, above[j+1], left)
-			}
-			diagonal, above[j+1] = above[j+1], cost
-			left = cost
-		}
-	}
-	return above[len(b)]
 }

@@ -2,8 +2,11 @@ package verdict
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+
+	"github.com/netfate/netfate/internal/nearest"
 )
 
 // Explain returns the entry of a reason. Case does not matter, and neither do
@@ -33,62 +36,16 @@ func normalise(name string) string {
 	return strings.TrimPrefix(name, "SKB_")
 }
 
-// nearest returns at most three names close to key: those that contain it or
-// whose words it shares, then those few letters away.
+// nearest returns at most three names close to key, also by other names that they
+// have.
 func (b *Book) nearest(key string) []string {
-	type scored struct {
-		name  string
-		score int
-	}
-	if len(key) > 64 {
-		key = key[:64]
-	}
-	var found []scored
-	for name, e := range b.entries {
-		d := distance(key, name)
-		if len(key) >= 3 && strings.Contains(name, key) {
-			d = 1
-		}
-		if limit := max(2, len(key)/3); d <= limit {
-			found = append(found, scored{e.Reason, d})
-		}
-	}
-	slices.SortFunc(found, func(x, y scored) int {
-		if x.score != y.score {
-			return x.score - y.score
-		}
-		return strings.Compare(x.name, y.name)
-	})
 	var names []string
-	for _, f := range found {
-		if !slices.Contains(names, f.name) && len(names) < 3 {
-			names = append(names, f.name)
+	for _, near := range nearest.Of(key, slices.Collect(maps.Keys(b.entries)), len(b.entries)) {
+		if name := b.entries[near].Reason; !slices.Contains(names, name) && len(names) < 3 {
+			names = append(names, name)
 		}
 	}
 	return names
-}
-
-// distance is the number of letters to insert, remove or replace to turn a
-// into b (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			above := row[j]
-			row[j] = min(above+1, row[j-1]+1, diagonal+cost)
-			diagonal = above
-		}
-	}
-	return row[len(b)]
 }
 
 // Where returns the rule's conditions as words: the places, then the protocols,

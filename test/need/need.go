@@ -214,3 +214,15 @@ func Command(t testing.TB, dir string) string {
 	}
 	return path
 }
+
+// Tool returns the path of a program that only some hosts of the matrix have, as
+// systemd's; a test that wants it is skipped elsewhere. The packages that `make test`
+// installs need no such question.
+func Tool(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("needs %s: %v", name, err)
+	}
+	return path
+}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/netfate/netfate/internal/api"
+	"github.com/netfate/netfate/internal/config"
 	"github.com/netfate/netfate/internal/record"
 )
 
@@ -28,7 +30,11 @@ func run(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, p := range pages() {
+	all, err := pages()
+	if err != nil {
+		return err
+	}
+	for _, p := range all {
 		if err := os.WriteFile(filepath.Join(dir, p.name), []byte(p.text), 0o644); err != nil {
 			return err
 		}
@@ -42,8 +48,20 @@ type page struct {
 }
 
 // pages returns every page of the reference.
-func pages() []page {
-	return []page{{name: "fields.md", text: fieldsPage()}}
+func pages() ([]page, error) {
+	openAPI, err := api.Describe()
+	if err != nil {
+		return nil, err
+	}
+	var defaults strings.Builder
+	if err := config.Write(&defaults, config.Default()); err != nil {
+		return nil, err
+	}
+	return []page{
+		{name: "fields.md", text: fieldsPage()},
+		{name: "openapi.json", text: string(openAPI)},
+		{name: "netfate.yaml", text: defaults.String()},
+	}, nil
 }
 
 // noun is one record as the page of fields presents it.

@@ -314,3 +314,8 @@ func (s *Sensor) Close() error {
 	s.free()
 	return err
 }
+
+// Cost returns what the sensor takes in the kernel.
+func (s *Sensor) Cost() (hook.Cost, error) {
+	return hook.Measure(s.coll.Maps, s.coll.Programs, s.more)
+}

@@ -320,3 +320,12 @@ func (s *Sensor) Close() error {
 	s.coll.Close()
 	return err
 }
+
+// Cost returns what the sensor takes in the kernel.
+func (s *Sensor) Cost() (hook.Cost, error) {
+	programs := []map[string]*ebpf.Program{s.coll.Programs}
+	for _, e := range s.ends {
+		programs = append(programs, e.programs)
+	}
+	return hook.Measure(s.coll.Maps, programs...)
+}

@@ -111,3 +111,6 @@ func (s *Sensor) Close() error {
 	s.coll.Close()
 	return err
 }
+
+// Cost returns what the sensor takes in the kernel.
+func (s *Sensor) Cost() (hook.Cost, error) { return hook.Measure(s.coll.Maps, s.coll.Programs) }

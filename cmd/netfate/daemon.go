@@ -1,0 +1,232 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
+
+	"github.com/netfate/netfate/internal/agent"
+	"github.com/netfate/netfate/internal/api"
+	"github.com/netfate/netfate/internal/config"
+	"github.com/netfate/netfate/internal/history"
+	"github.com/netfate/netfate/internal/history/memory"
+	"github.com/netfate/netfate/internal/record"
+)
+
+// openHistory opens the store that the configuration names.
+func openHistory(cfg *config.History) history.Store {
+	if cfg.Path != config.None {
+		say("note: this netfate was built without a store on disk: the last %d rows of each kind are kept in memory, %s is left alone", cfg.MemoryRows, cfg.Path)
+	}
+	return memory.New(memory.Config{MaxRows: cfg.MemoryRows})
+}
+
+// historySink feeds a store. What that cannot take is counted, and does not end it:
+// the next batch may fit again.
+type historySink struct {
+	store history.Store
+	lose  func(place, reason string, n uint64, effect string)
+	last  string // the fault that was told last
+}
+
+// Batch implements agent.Sink.
+func (h *historySink) Batch(b *record.Batch) error {
+	fault := ""
+	if err := h.store.Put(context.Background(), b); err != nil {
+		fault = err.Error()
+		rows := 0
+		for _, kind := range history.Kinds() {
+			n, _ := history.Of(b, kind)
+			rows += n
+		}
+		h.lose("history", "not written", uint64(rows), "these rows are not in the history")
+	}
+	if fault != h.last && fault != "" {
+		say("write to the history: %s", fault)
+	}
+	h.last = fault
+	return nil
+}
+
+// Close implements agent.Sink. The store is closed later, when nobody asks any more.
+func (h *historySink) Close() error { return h.store.Flush(context.Background()) }
+
+// costMeter keeps what the sensors and this process cost, as it was measured last.
+type costMeter struct {
+	mu      sync.Mutex
+	at      time.Time
+	spent   time.Duration // CPU time of this process
+	before  map[string]time.Duration
+	current api.Costs
+}
+
+func newCostMeter() *costMeter {
+	return &costMeter{before: map[string]time.Duration{}, current: api.Costs{Sensors: []api.Sensor{}}}
+}
+
+// take gets what the agent has measured.
+func (m *costMeter) take(sensors []agent.SensorCost) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	passed := now.Sub(m.at)
+	var usage unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &usage) == nil {
+		spent := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+		m.current.Process.CPU = percent(spent-m.spent, passed)
+		m.spent = spent
+	}
+	m.current.Sensors = []api.Sensor{}
+	for _, s := range sensors {
+		one := api.Sensor{Name: s.Name, Programs: s.Programs, Memory: s.Memory, Lacks: append([]string{}, s.Lacks...)}
+		if s.Runs > 0 {
+			ns := float64(s.Time.Nanoseconds()) / float64(s.Runs)
+			cpu := percent(s.Time-m.before[s.Name], passed)
+			one.Events, one.NS, one.CPU = &s.Runs, &ns, &cpu
+		}
+		m.before[s.Name] = s.Time
+		m.current.Sensors = append(m.current.Sensors, one)
+	}
+	m.at = now
+}
+
+// percent is the share of one CPU that some CPU time is.
+func percent(spent, passed time.Duration) float64 {
+	if passed <= 0 {
+		return 0
+	}
+	return 100 * float64(spent) / float64(passed)
+}
+
+// costs returns the present ones.
+func (m *costMeter) costs() api.Costs {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.current
+	c.Process.Goroutines = runtime.NumGoroutine()
+	c.Process.RSS = resident()
+	return c
+}
+
+// resident returns this process's resident memory in bytes (proc_pid_statm(5)), 0
+// if it cannot be read.
+func resident() uint64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	fields := bytes.Fields(text)
+	if err != nil || len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseUint(string(fields[1]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * uint64(os.Getpagesize())
+}
+
+// pulse feeds systemd's watchdog as long as batches come: a pump that hangs is a
+// daemon that hangs.
+type pulse struct {
+	patience time.Duration
+	last     atomic.Int64 // unix ns of the last batch
+}
+
+// late is how many intervals may pass without a batch, and how long at the least.
+const (
+	lateIntervals = 3
+	lateTime      = 30 * time.Second
+)
+
+func newPulse(interval time.Duration) *pulse {
+	p := &pulse{patience: max(lateIntervals*interval, lateTime)}
+	p.last.Store(time.Now().UnixNano())
+	return p
+}
+
+// Batch implements agent.Sink.
+func (p *pulse) Batch(*record.Batch) error {
+	p.last.Store(time.Now().UnixNano())
+	return nil
+}
+
+// Close implements agent.Sink.
+func (p *pulse) Close() error { return nil }
+
+// run feeds the watchdog, if there is one, until ctx is done.
+func (p *pulse) run(ctx context.Context) {
+	every, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || every == 0 {
+		return
+	}
+	tick := time.NewTicker(every / 3)
+	defer tick.Stop()
+	for {
+		if time.Since(time.Unix(0, p.last.Load())) < p.patience {
+			notify(daemon.SdNotifyWatchdog)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// notify tells systemd; without it nobody listens, and nothing happens.
+func notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		say("tell systemd %s: %v", state, err)
+	}
+}
+
+// kept are the capabilities that watching goes on to need, and what for.
+func kept() []cap.Value {
+	return []cap.Value{
+		cap.BPF,             // read maps, make iterators
+		cap.PERFMON,         // attach to libraries that processes load
+		cap.NET_ADMIN,       // netlink: counters, rules, sockets
+		cap.SYS_PTRACE,      // /proc/PID of others: names, namespaces, libraries
+		cap.SYS_ADMIN,       // enter network namespaces; on older kernels, attach to libraries
+		cap.SYSLOG,          // addresses of symbols, which are read after the start
+		cap.DAC_READ_SEARCH, // libraries and namespaces below /proc/PID/root; cgroups by handle
+	}
+}
+
+// dropCapabilities gives up those that only the start needs, in all threads.
+func dropCapabilities() {
+	have := cap.GetProc()
+	want := cap.NewSet()
+	for _, c := range kept() {
+		if ok, err := have.GetFlag(cap.Permitted, c); err != nil || !ok {
+			continue
+		}
+		if err := want.SetFlag(cap.Permitted, true, c); err != nil {
+			say("note: capabilities are kept: %v", err)
+			return
+		}
+		if err := want.SetFlag(cap.Effective, true, c); err != nil {
+			say("note: capabilities are kept: %v", err)
+			return
+		}
+	}
+	if err := want.SetProc(); err != nil {
+		say("note: capabilities are kept: %v", err)
+	}
+}
+
+// listed joins words with commas.
+func listed(words []string) string {
+	if len(words) == 0 {
+		return "nothing"
+	}
+	return strings.Join(words, ", ")
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"github.com/netfate/netfate/internal/agent"
+	"github.com/netfate/netfate/internal/api"
+	"github.com/netfate/netfate/internal/config"
+	"github.com/netfate/netfate/internal/enrich/netns"
+	"github.com/netfate/netfate/internal/filter"
+	"github.com/netfate/netfate/internal/history"
+	"github.com/netfate/netfate/internal/kernel"
+	"github.com/netfate/netfate/internal/verdict"
+)
+
+// usualConfig is the file that is read unless told otherwise; it need not be there.
+const usualConfig = "/etc/netfate/netfate.yaml"
+
+func newServe() *cobra.Command {
+	var path string
+	var check, defaults bool
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "The daemon: watch all, keep it, answer over HTTP",
+		Long: `Serve watches everything that this kernel lets it watch, keeps what it saw, and
+answers over HTTP: on a unix socket and on loopback, unless the configuration says
+otherwise. A sensor that does not work here is left out and told.
+
+SIGHUP reads the configuration again and takes over what it can, the token and the
+certificate included. SIGTERM ends: what is attached is taken off, rows are written.`,
+		Example: `  sudo netfate serve
+  netfate serve --print-config            every key, its meaning and its default
+  netfate serve --check --config FILE     is a file right?
+  curl --unix-socket /run/netfate/netfate.sock http://netfate/api/v1/status`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if defaults {
+				return config.Write(os.Stdout, config.Default())
+			}
+			cfg, err := loadConfig(path, cmd.Flags().Changed("config"))
+			if err != nil {
+				return usageError{err}
+			}
+			if check {
+				_, err := filter.Programs(cmd.Context(), cfg.Sensors.Filter)
+				return refusal(cfg.Sensors.Filter, err)
+			}
+			return serve(cmd.Context(), cfg, func() (config.Config, error) { return loadConfig(path, cmd.Flags().Changed("config")) })
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&path, "config", usualConfig, "configuration `file`; the usual one need not be there")
+	f.BoolVar(&check, "check", false, "only say whether the configuration is right")
+	f.BoolVar(&defaults, "print-config", false, "print every key with its meaning and its default")
+	return cmd
+}
+
+func loadConfig(path string, must bool) (config.Config, error) {
+	cfg, err := config.Load(path)
+	if errors.Is(err, fs.ErrNotExist) && !must {
+		return config.Default(), nil
+	}
+	return cfg, err
+}
+
+// say writes a line for whoever runs the daemon.
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "netfate: "+format+"\n", args...) }
+
+// serve runs the daemon until ctx is done.
+func serve(ctx context.Context, cfg config.Config, load func() (config.Config, error)) (err error) {
+	watch, err := watching(ctx, &cfg)
+	if err != nil {
+		return err
+	}
+	store := openHistory(&cfg.History)
+	defer func() { err = errors.Join(err, store.Close()) }()
+	costs := newCostMeter()
+	watch.Costs = costs.take
+	server, err := newServer(ctx, &cfg, store, watch.Book, costs)
+	if err != nil {
+		return err
+	}
+	if err := server.Listen(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var all sync.WaitGroup
+	all.Go(func() { cancel(server.Serve(ctx)) })
+	all.Go(func() { reload(ctx, cfg, load, server) })
+	pulse := newPulse(cfg.Interval)
+	err = agent.Run(ctx, watch, []agent.Output{
+		{Name: "the history", Sink: &historySink{store: store, lose: server.Lose}},
+		{Name: "the API", Sink: server.Events()},
+		{Name: "the watchdog", Sink: pulse},
+	}, func(lacks []string) {
+		for _, l := range lacks {
+			say("note: %s", l)
+		}
+		dropCapabilities()
+		for _, a := range server.Addrs() {
+			say("listening on %v", a)
+		}
+		all.Go(func() { pulse.run(ctx) })
+		notify(daemon.SdNotifyReady)
+	})
+	notify(daemon.SdNotifyStopping)
+	cancel(nil)
+	all.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		err = errors.Join(err, cause)
+	}
+	return err
+}
+
+// watching says what is watched, in the agent's words.
+func watching(ctx context.Context, cfg *config.Config) (agent.Config, error) {
+	s := &cfg.Sensors
+	pair, err := filter.Programs(ctx, s.Filter)
+	if err != nil {
+		return agent.Config{}, refusal(s.Filter, err)
+	}
+	book, err := verdict.New()
+	if err != nil {
+		return agent.Config{}, err
+	}
+	return agent.Config{
+		Drops: s.Drops, Flows: s.Flows, Conns: s.Conns, Queries: s.Queries, Requests: s.Requests, Plaintext: s.TLS, Ledger: s.Ledger,
+		Names: s.Names && (s.Drops || s.Flows || s.Conns), Secrets: s.Secrets, Budget: s.Budget, Filter: pair, Interval: cfg.Interval,
+		Book: book, Partial: true, Measure: s.Measure,
+	}, nil
+}
+
+func newServer(ctx context.Context, cfg *config.Config, store history.Store, book *verdict.Book, costs *costMeter) (*api.Server, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("read the host's name: %w", err)
+	}
+	about := api.About{Host: host, Version: version(), Started: time.Now().UTC(), Kernel: api.Kernel{Release: kernel.ReadFacts().Release, Features: []api.Feature{}}}
+	for _, c := range kernel.Probe(ctx) {
+		about.Kernel.Features = append(about.Kernel.Features, api.Feature{Name: c.Name, OK: c.OK, Costs: c.Costs})
+	}
+	return api.New(api.Config{
+		API: cfg.API, Store: store, Book: book, About: about, Costs: costs.costs,
+		Path: func(ctx context.Context, inode uint32) string { return pathOf(ctx, netns.New(netns.Config{}), inode) },
+		// Strangers' faults are theirs: a scan of ports must not fill the log.
+		Base: &http.Server{ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Second},
+		Log:  func(line string) { say("%s", line) },
+	})
+}
+
+// reload takes over what it can at each SIGHUP.
+func reload(ctx context.Context, cfg config.Config, load func() (config.Config, error), server *api.Server) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+		}
+		notify(daemon.SdNotifyReloading)
+		next, err := load()
+		if err == nil {
+			err = server.Reload(next.API)
+		}
+		if err != nil {
+			say("nothing is taken over: %v", err)
+		} else {
+			taken, restart := config.Changed(&cfg, &next)
+			say("configuration read again; taken over: %s", listed(taken))
+			if len(restart) > 0 {
+				say("these need a restart: %s", listed(restart))
+			}
+			cfg.API = next.API
+		}
+		notify(daemon.SdNotifyReady)
+	}
+}

@@ -1,0 +1,154 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/netfate/netfate/internal/config"
+	"github.com/netfate/netfate/internal/history"
+	"github.com/netfate/netfate/internal/verdict"
+)
+
+// Config is what an API answers with.
+type Config struct {
+	API   config.API
+	Store history.Store
+	Book  *verdict.Book
+	// About is what does not change while the daemon runs.
+	About About
+	// Costs returns what the sensors and the process cost at the moment; nil if
+	// nobody measures.
+	Costs func() Costs
+	// Path returns a file that enters a network namespace, "" if it is not known;
+	// nil knows none.
+	Path func(ctx context.Context, netns uint32) string
+	// Page answers everything that is not the API's; nil for no page.
+	Page http.Handler
+	// Base has the ErrorLog of the servers, where faults of clients go; nil prints
+	// them.
+	Base *http.Server
+	// Log takes one line of what an operator should know; nil drops it.
+	Log func(line string)
+}
+
+// About is what a daemon is.
+type About struct {
+	Host    string
+	Version string
+	Started time.Time
+	Kernel  Kernel
+}
+
+// Server answers. Its methods may be called at the same time.
+type Server struct {
+	cfg     Config
+	live    atomic.Pointer[settings]
+	events  *hub
+	working chan struct{} // one for each question that is worked on
+	clients *clients
+	lost    *losses
+	routes  http.Handler
+	doc     []byte // OpenAPI
+	listens []listener
+}
+
+// New returns a server that does not listen yet. It reads the files that the
+// configuration names.
+func New(cfg Config) (*Server, error) {
+	if cfg.Log == nil {
+		cfg.Log = func(string) {}
+	}
+	lost := newLosses()
+	s := &Server{
+		cfg: cfg, working: make(chan struct{}, cfg.API.Questions), events: newHub(cfg.API.Clients, lost),
+		clients: newClients(), lost: lost,
+	}
+	if err := s.Reload(cfg.API); err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	if err := s.describe(mux); err != nil {
+		return nil, err
+	}
+	s.routes = mux
+	return s, nil
+}
+
+// Describe returns the OpenAPI document of the API, indented.
+func Describe() ([]byte, error) {
+	s := &Server{}
+	if err := s.describe(http.NewServeMux()); err != nil {
+		return nil, err
+	}
+	return s.doc, nil
+}
+
+// prefix is where the API is.
+const prefix = "/api/v1"
+
+// docVersion is that of the API, not of the program: it changes when an answer
+// does.
+const docVersion = "1.0.0"
+
+// describe adds all operations to mux and makes the document of them.
+func (s *Server) describe(mux *http.ServeMux) error {
+	cfg := huma.DefaultConfig("netfate", docVersion)
+	cfg.Info.Description = "What became of a host's network traffic: https://github.com/netfate/netfate, docs/api.md. " +
+		"Kinds and fields are those of docs/reference/fields.md."
+	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath = "", "", ""
+	cfg.CreateHooks = nil // no $schema in each answer
+	cfg.NoFormatFallback = false
+	cfg.RejectUnknownQueryParameters = true
+	a := humago.New(mux, cfg)
+	s.register(a)
+	// Twice as long as huma's own, since nothing is in it but what tools read.
+	text, err := json.MarshalIndent(a.OpenAPI(), "", " ")
+	if err != nil {
+		return err
+	}
+	s.doc = append(text, '\n')
+	mux.HandleFunc("GET /openapi.json", s.openAPI)
+	mux.HandleFunc("GET /healthz", health)
+	mux.HandleFunc("/", s.page)
+	return nil
+}
+
+// Lose counts what whoever feeds the store could not keep; it is in the status.
+func (s *Server) Lose(place, reason string, n uint64, effect string) {
+	s.lost.add(place, reason, n, effect)
+}
+
+func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/openapi+json")
+	_, _ = w.Write(s.doc) // a client that is gone needs no answer
+}
+
+func health(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("ok\n"))
+}
+
+// page answers what is not the API's.
+func (s *Server) page(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.Page == nil || strings.HasPrefix(r.URL.Path, "/api/") {
+		problem(w, http.StatusNotFound, "there is nothing at "+r.URL.Path+"; /openapi.json lists what there is")
+		return
+	}
+	// A page has rules of its own for what it may load.
+	w.Header().Del("Content-Security-Policy")
+	s.cfg.Page.ServeHTTP(w, r)
+}
+
+// problem answers with an error (RFC 9457).
+func problem(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail})
+}

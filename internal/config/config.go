@@ -1,0 +1,168 @@
+// Package config is the file of `netfate serve`: every key with its default, its
+// meaning and its check. It reads, checks and prints; it starts nothing.
+//
+// A key is declared once, as a field of [Config] with its tags: the reader, the
+// list of unknown keys, the printed defaults and the reference derive from it.
+package config
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// Config is all that the file may say. Its keys are the yaml tags; a tag
+// reload:"yes" marks what SIGHUP takes over without a restart.
+type Config struct {
+	Interval time.Duration `yaml:"interval" doc:"Time between two batches: rows of the history and updates of the page are of so long."`
+	Sensors  Sensors       `yaml:"sensors" doc:"What is watched."`
+	History  History       `yaml:"history" doc:"What is kept."`
+	API      API           `yaml:"api" doc:"The HTTP API and the web page."`
+}
+
+// Sensors are what is watched.
+type Sensors struct {
+	Drops    bool    `yaml:"drops" doc:"Packets that the kernel drops: where, why, whose."`
+	Flows    bool    `yaml:"flows" doc:"Who talks to whom, by interface."`
+	Conns    bool    `yaml:"conns" doc:"TCP connections as they open, fail and close."`
+	Queries  bool    `yaml:"queries" doc:"DNS: what is asked and answered."`
+	Requests bool    `yaml:"requests" doc:"HTTP requests, and handshakes of TLS and QUIC."`
+	TLS      bool    `yaml:"tls" doc:"Requests inside TLS too, read in the libraries that encrypt them."`
+	Ledger   bool    `yaml:"ledger" doc:"The books: what came, where it went, what is unexplained. Needs flows."`
+	Names    bool    `yaml:"names" doc:"Names of peers, as DNS answered them."`
+	Secrets  bool    `yaml:"secrets" doc:"Keep the queries of URLs, which may hold passwords."`
+	Filter   string  `yaml:"filter" doc:"A pcap-filter expression that restricts what is counted, as in tcpdump; empty counts everything."`
+	Budget   float64 `yaml:"budget" doc:"Share of all CPUs that reading requests may take while they are busy, of 1."`
+	Measure  bool    `yaml:"measure" doc:"Have the kernel time every BPF program on this host, so that the status tells ns per event; costs each of their runs some 20 to 100 ns."`
+}
+
+// History is what is kept.
+type History struct {
+	Path       string        `yaml:"path" doc:"File of the history; none keeps the last rows in memory only."`
+	Size       Bytes         `yaml:"size" doc:"How large the file may grow; the oldest rows go first."`
+	Age        time.Duration `yaml:"age" doc:"How old rows may become."`
+	MemoryRows int           `yaml:"memory_rows" doc:"Rows of each kind that are kept in memory where there is no file; some 600 bytes each."`
+}
+
+// API is where and how questions are answered.
+type API struct {
+	Listen        []string      `yaml:"listen" doc:"Where to listen: unix:PATH, or ADDRESS:PORT. Anything but a socket and loopback demands tls, and token_file or tls.client_ca."`
+	SocketMode    Mode          `yaml:"socket_mode" doc:"Permissions of unix sockets: who may write to one may ask everything."`
+	SocketGroup   string        `yaml:"socket_group" doc:"Group of unix sockets; empty is that of the process."`
+	TokenFile     string        `yaml:"token_file" reload:"yes" doc:"File with the token that clients show, as Bearer or as the password of Basic; readable by netfate alone."`
+	LoopbackToken bool          `yaml:"loopback_token" doc:"Demand the token on loopback too, since every user of this host can connect there."`
+	Hosts         []string      `yaml:"hosts" reload:"yes" doc:"Names that browsers may call this host by, beside localhost and addresses; all others are refused."`
+	TLS           TLS           `yaml:"tls" doc:"For all addresses but sockets and loopback."`
+	Rate          float64       `yaml:"rate" reload:"yes" doc:"Requests a second of one client, on the average."`
+	Burst         int           `yaml:"burst" reload:"yes" doc:"Requests of one client at once."`
+	QuestionTime  time.Duration `yaml:"question_time" reload:"yes" doc:"How long one question may take."`
+	Questions     int           `yaml:"questions" doc:"How many questions are worked on at once; others wait."`
+	Clients       int           `yaml:"clients" doc:"How many clients may follow live events at once."`
+}
+
+// TLS names the files of the server's certificate, in PEM.
+type TLS struct {
+	Cert     string `yaml:"cert" reload:"yes" doc:"Certificate, with the chain."`
+	Key      string `yaml:"key" reload:"yes" doc:"Its key."`
+	ClientCA string `yaml:"client_ca" doc:"Authorities whose certificates clients must show; empty asks for none."`
+}
+
+// None is History.Path where nothing is kept on disk.
+const None = "none"
+
+// Default returns what holds where the file is silent.
+func Default() Config {
+	return Config{
+		Interval: 5 * time.Second,
+		Sensors: Sensors{
+			Drops: true, Flows: true, Conns: true, Queries: true, Requests: true, TLS: true, Ledger: true, Names: true, Budget: 0.02,
+		},
+		History: History{Path: "/var/lib/netfate/history.duckdb", Size: 2e9, Age: 30 * 24 * time.Hour, MemoryRows: 1 << 16},
+		API: API{
+			Listen: []string{"unix:/run/netfate/netfate.sock", "127.0.0.1:7323"}, SocketMode: 0o660, Hosts: []string{},
+			Rate: 50, Burst: 200, QuestionTime: 20 * time.Second, Questions: 4, Clients: 256,
+		},
+	}
+}
+
+// minInterval is the shortest interval: each waits for an RCU grace period.
+const minInterval = 100 * time.Millisecond
+
+// check returns what cannot be meant, one error for each.
+func (c *Config) check() (wrong []error) {
+	say := func(key, format string, args ...any) {
+		wrong = append(wrong, fmt.Errorf("%s: "+format, append([]any{key}, args...)...))
+	}
+	if c.Interval < minInterval || c.Interval > time.Hour {
+		say("interval", "%v is not from %v to 1h", c.Interval, minInterval)
+	}
+	if s := &c.Sensors; !s.Drops && !s.Flows && !s.Conns && !s.Queries && !s.Requests {
+		say("sensors", "none is on")
+	} else if s.Ledger && !s.Flows {
+		say("sensors.ledger", "the ledger needs sensors.flows")
+	} else if s.TLS && !s.Requests {
+		say("sensors.tls", "what is inside TLS needs sensors.requests")
+	}
+	if b := c.Sensors.Budget; math.IsNaN(b) || b <= 0 || b > 1 {
+		say("sensors.budget", "%v is not above 0 and up to 1", b)
+	}
+	c.History.check(say)
+	c.API.check(say)
+	return wrong
+}
+
+func (h *History) check(say func(key, format string, args ...any)) {
+	if h.Path == "" {
+		say("history.path", "it is empty; %s keeps nothing on disk", None)
+	}
+	if h.Size < 16e6 {
+		say("history.size", "%v is less than 16MB, which an empty history needs", h.Size)
+	}
+	if h.Age < time.Hour {
+		say("history.age", "%v is less than 1h", h.Age)
+	}
+	if h.MemoryRows < 1 || h.MemoryRows > 1<<24 {
+		say("history.memory_rows", "%d is not from 1 to %d", h.MemoryRows, 1<<24)
+	}
+}
+
+func (a *API) check(say func(key, format string, args ...any)) {
+	for _, text := range a.Listen {
+		l, err := ParseListen(text)
+		if err != nil {
+			say("api.listen", "%w", err)
+			continue
+		}
+		switch {
+		case l.Socket() || l.Loopback():
+		case a.TLS.Cert == "":
+			say("api.listen", "%s can be reached from other hosts: set api.tls.cert and api.tls.key", text)
+		case a.TokenFile == "" && a.TLS.ClientCA == "":
+			say("api.listen", "%s can be reached from other hosts: set api.token_file or api.tls.client_ca", text)
+		}
+	}
+	if (a.TLS.Cert == "") != (a.TLS.Key == "") {
+		say("api.tls", "cert and key go together")
+	}
+	if a.TLS.ClientCA != "" && a.TLS.Cert == "" {
+		say("api.tls.client_ca", "it needs cert and key")
+	}
+	if a.LoopbackToken && a.TokenFile == "" {
+		say("api.loopback_token", "it needs api.token_file")
+	}
+	if a.SocketMode > 0o777 {
+		say("api.socket_mode", "%v is no mode", a.SocketMode)
+	}
+	if math.IsNaN(a.Rate) || math.IsInf(a.Rate, 0) || a.Rate <= 0 || a.Burst < 1 {
+		say("api.rate", "%v a second, %d at once: both must be more than 0", a.Rate, a.Burst)
+	}
+	if a.QuestionTime < time.Second || a.QuestionTime > 10*time.Minute {
+		say("api.question_time", "%v is not from 1s to 10m", a.QuestionTime)
+	}
+	if a.Questions < 1 || a.Questions > 256 {
+		say("api.questions", "%d is not from 1 to 256", a.Questions)
+	}
+	if a.Clients < 1 || a.Clients > 10_000 {
+		say("api.clients", "%d is not from 1 to 10000", a.Clients)
+	}
+}
