@@ -85,7 +85,7 @@ attaches is gone when it ends.`,
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	overview(root)
-	root.AddCommand(newDrops(), newFlows(), newConns(), newDNS(), newHTTP(), newLedger(), newWatch(), newRecord(), newDiff(), newExplain(), newDoctor(), newVersion(), newRun(), newPs(), newStop(), newMap(), newLog(), newCheck())
+	root.AddCommand(newDrops(), newFlows(), newConns(), newDNS(), newHTTP(), newLedger(), newWatch(), newRecord(), newQuery(), newDiff(), newExplain(), newDoctor(), newVersion(), newRun(), newPs(), newStop(), newMap(), newLog(), newCheck())
 	return root
 }
 
