@@ -80,13 +80,13 @@ func filled(b *testing.B) *store {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Logf("%d rows and their roll-ups: %d MB, made in %v", benchFlows*benchMinutes, info.Size()>>20, time.Since(began))
+	fmt.Printf("# %d rows and their roll-ups: %d MB, made in %v\n", benchFlows*benchMinutes, info.Size()>>20, time.Since(began))
 	for _, r := range resolutions() {
 		n, err := f.count(ctx, r)
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.Logf("%s: %d rows", r.name, n)
+		fmt.Printf("# %s: %d rows\n", r.name, n)
 	}
 	return s
 }

@@ -322,13 +322,12 @@ func (v *view) rows(ctx context.Context, q *question, after *cursor) (t history.
 		t.Columns = append(t.Columns, history.Column{Name: c.name, Type: c.typ, Unit: c.unit})
 		names = append(names, quoted(c.name))
 	}
-	from, args := v.from(q, 0, append(names, "rowid AS row_number")...)
-	text := "SELECT * FROM " + from
-	if after != nil {
-		text += " WHERE time < make_timestamp(?) OR time = make_timestamp(?) AND row_number < ?"
-		args = append(args, after.time, after.time, after.row)
+	t.Resolution = v.resolution(q)
+	page := *q
+	if page.since, err = v.pageSince(ctx, q, after); err != nil {
+		return t, err
 	}
-	text += fmt.Sprintf(" ORDER BY time DESC, row_number DESC LIMIT %d", q.limit+1)
+	text, args := v.newest(&page, after, "*", append(names, "rowid AS row_number")...)
 	all, err := v.query(ctx, text, args)
 	if err != nil {
 		return t, err
@@ -342,8 +341,29 @@ func (v *view) rows(ctx context.Context, q *question, after *cursor) (t history.
 		}
 		t.Rows = append(t.Rows, r[:last:last])
 	}
-	t.Resolution = v.resolution(q)
 	return t, nil
+}
+
+// newest is the statement for the newest rows of a question, one more than its limit.
+func (v *view) newest(q *question, after *cursor, wanted string, columns ...string) (text string, args []any) {
+	from, args := v.from(q, 0, columns...)
+	text = "SELECT " + wanted + " FROM " + from
+	if after != nil {
+		text += " WHERE time < make_timestamp(?) OR time = make_timestamp(?) AND row_number < ?"
+		args = append(args, after.time, after.time, after.row)
+	}
+	return text + fmt.Sprintf(" ORDER BY time DESC, row_number DESC LIMIT %d", q.limit+1), args
+}
+
+// pageSince is when the oldest row of a page is of. To find it takes one column, and
+// with it little is read of the others.
+func (v *view) pageSince(ctx context.Context, q *question, after *cursor) (int64, error) {
+	text, args := v.newest(q, after, "time", "rowid AS row_number")
+	all, err := v.query(ctx, text, args)
+	if err != nil || len(all) == 0 {
+		return q.since, err
+	}
+	return max(q.since, all[len(all)-1][0].(time.Time).Unix()), nil
 }
 
 // query reads all rows of an answer.

@@ -523,8 +523,8 @@ func TestKeep(t *testing.T) {
 	defer s.Close()
 	rng := rand.New(rand.NewPCG(3, 4))
 	var all uint64
-	for n := range 60 {
-		b := unlike(rng, 12*n)
+	for n := range 24 {
+		b := unlike(rng, 30*n)
 		all += uint64(len(b.Flows))
 		if err := put(t, s, b); err != nil {
 			t.Fatal(err)
@@ -542,7 +542,7 @@ func TestKeep(t *testing.T) {
 	for _, k := range st.Kinds {
 		if k.Kind == history.Flows && k.Resolution == time.Minute {
 			minutes, since = k.Rows, k.Oldest.Unix()
-			if !k.Newest.Equal(historytest.Begin().Add(59 * 12 * time.Minute)) {
+			if !k.Newest.Equal(historytest.Begin().Add(23 * 30 * time.Minute)) {
 				t.Errorf("the newest minute is %v", k.Newest)
 			}
 		}
