@@ -12,7 +12,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,$(abspath tools/asroot))
 UI_PACKAGES := chromium $(if $(shell command -v npm),,nodejs npm)
 # Debian packages that tests and generators need; `make run` needs none.
 CLANG_PACKAGES := clang-19 llvm-19 libbpf-dev
-TEST_PACKAGES := $(CLANG_PACKAGES) clang-format-19 gcc libc6-dev systemtap-sdt-dev curl libpcre2-8-0 \
+TEST_PACKAGES := $(CLANG_PACKAGES) clang-format-19 gcc g++ libc6-dev systemtap-sdt-dev curl libpcre2-8-0 \
 	iproute2 nftables iperf3 tcpdump ethtool conntrack socat netcat-openbsd \
 	iputils-ping iputils-arping procps hping3 python3 jq bpftool tshark nghttp2-client tcpreplay \
 	dnsmasq-base bind9-dnsutils openssl gnutls-bin $(UI_PACKAGES)
@@ -58,8 +58,19 @@ run: ## build netfate and start its live view (ARGS="drops --all" for another co
 	@$(MAKE) --no-print-directory build
 	$(AS_ROOT) bin/netfate $(ARGS)
 
-build: ## build bin/netfate; needs nothing but Go
+# What glibc says of getpwuid and the like, which is not used.
+QUIET := $(shell ld --help 2>/dev/null | grep -q -e --no-warnings && echo -Wl,--no-warnings)
+# Static either way, so that it runs on every host. DuckDB, which keeps the history, is
+# C++: its library is linked where there is a compiler to do it.
+STATIC := -tags netgo,osusergo -ldflags '-s -w -linkmode external -extldflags "-static $(QUIET)"'
+
+build: ## build bin/netfate; needs nothing but Go, and g++ for the history
+ifneq ($(shell command -v g++),)
+	CGO_ENABLED=1 $(GO) build -trimpath $(STATIC) -o bin/netfate ./cmd/netfate
+else
+	@echo "make build: there is no g++, so this netfate has no history (netfate query, --since); apt-get install g++"
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/netfate ./cmd/netfate
+endif
 
 # As bpf/examples/README.md says, which is for those who have no make.
 examples: ## build bpf/examples as bin/examples/*.bpf.o

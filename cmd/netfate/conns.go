@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/netfate/netfate/internal/agent"
+	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/view/table"
 )
 
@@ -44,6 +45,9 @@ have addresses and ports only.`,
 			if w.iface != "" {
 				return usagef("--interface %s: a connection belongs to no interface; select with --netns, --pid, --comm or --container", w.iface)
 			}
+			if err := w.checkPast(cmd, args); err != nil {
+				return err
+			}
 			w.cfg.Conns, w.cfg.OpenConns = true, live || listeners
 			if err := w.prepare(cmd.Context(), args); err != nil {
 				return err
@@ -54,7 +58,11 @@ have addresses and ports only.`,
 			if err != nil {
 				return usageError{err}
 			}
-			return w.run(cmd.Context(), "connections", []agent.Output{{Name: "the table", Sink: view}})
+			outputs := []agent.Output{{Name: "the table", Sink: view}}
+			if w.isPast() {
+				return w.fromHistory(cmd.Context(), history.Conns, outputs)
+			}
+			return w.run(cmd.Context(), "connections", outputs)
 		},
 	}
 	f := cmd.Flags()
@@ -64,5 +72,6 @@ have addresses and ports only.`,
 	f.BoolVar(&listeners, "listeners", false, "a table of listening sockets and their queues")
 	w.flags(cmd)
 	w.naming(cmd)
+	w.pastFlags(cmd)
 	return cmd
 }

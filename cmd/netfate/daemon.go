@@ -3,7 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -19,47 +22,59 @@ import (
 	"github.com/netfate/netfate/internal/api"
 	"github.com/netfate/netfate/internal/config"
 	"github.com/netfate/netfate/internal/history"
+	"github.com/netfate/netfate/internal/history/duckdb"
 	"github.com/netfate/netfate/internal/history/memory"
 	"github.com/netfate/netfate/internal/record"
 )
 
-// openHistory opens the store that the configuration names.
-func openHistory(cfg *config.History) history.Store {
-	if cfg.Path != config.None {
-		say("note: this netfate was built without a store on disk: the last %d rows of each kind are kept in memory, %s is left alone", cfg.MemoryRows, cfg.Path)
+// openStore opens the store that the configuration names; in memory where this
+// netfate cannot have one on disk.
+func openStore(cfg *config.History) (history.Store, error) {
+	inMemory := memory.New(memory.Config{MaxRows: cfg.MemoryRows})
+	if cfg.Path == config.None {
+		return inMemory, nil
 	}
-	return memory.New(memory.Config{MaxRows: cfg.MemoryRows})
+	if err := os.MkdirAll(filepath.Dir(cfg.Path), 0o750); err != nil {
+		return nil, fmt.Errorf("make the history's directory: %w", err)
+	}
+	files := duckdb.Config{Path: cfg.Path, MaxBytes: int64(cfg.Size), MaxAge: cfg.Age, Say: func(line string) { say("%s", line) }}
+	store, err := duckdb.Open(files)
+	if errors.Is(err, duckdb.ErrNoCgo) {
+		say("note: %v; the last %d rows of each kind are kept in memory", duckdb.ErrNoCgo, cfg.MemoryRows)
+		return inMemory, nil
+	}
+	return store, err
 }
 
-// historySink feeds a store. What that cannot take is counted, and does not end it:
-// the next batch may fit again.
-type historySink struct {
+// keeper feeds a store. What that cannot take is counted, and does not end it: the
+// next batch may fit again.
+type keeper struct {
 	store history.Store
 	lose  func(place, reason string, n uint64, effect string)
 	last  string // the fault that was told last
 }
 
 // Batch implements agent.Sink.
-func (h *historySink) Batch(b *record.Batch) error {
+func (k *keeper) Batch(b *record.Batch) error {
 	fault := ""
-	if err := h.store.Put(context.Background(), b); err != nil {
+	if err := k.store.Put(context.Background(), b); err != nil {
 		fault = err.Error()
 		rows := 0
 		for _, kind := range history.Kinds() {
 			n, _ := history.Of(b, kind)
 			rows += n
 		}
-		h.lose("history", "not written", uint64(rows), "these rows are not in the history")
+		k.lose("history", "not written", uint64(rows), "these rows are not in the history")
 	}
-	if fault != h.last && fault != "" {
+	if fault != k.last && fault != "" {
 		say("write to the history: %s", fault)
 	}
-	h.last = fault
+	k.last = fault
 	return nil
 }
 
 // Close implements agent.Sink. The store is closed later, when nobody asks any more.
-func (h *historySink) Close() error { return h.store.Flush(context.Background()) }
+func (k *keeper) Close() error { return k.store.Flush(context.Background()) }
 
 // costMeter keeps what the sensors and this process cost, as it was measured last.
 type costMeter struct {

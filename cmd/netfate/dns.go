@@ -9,6 +9,7 @@ import (
 
 	"github.com/netfate/netfate/internal/agent"
 	"github.com/netfate/netfate/internal/dns"
+	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/view/table"
 )
 
@@ -47,17 +48,23 @@ rows, by addresses and ports.`,
   netfate dns -r night.pcap --each -o json | jq 'select(.rcode == "SERVFAIL")'
   sudo tcpdump -i any -w - port 53 | netfate dns -r - --each`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := w.checkPast(cmd, args); err != nil {
+				return err
+			}
 			w.cfg.Queries = true
 			if err := w.preparePackets(cmd.Context(), args); err != nil {
 				return err
 			}
 			o := w.options()
-			o.By, o.Each, o.Once = by, each, w.read != ""
+			o.By, o.Each, o.Once = by, each, w.gone()
 			view, err := table.NewQueries(os.Stdout, os.Stderr, o)
 			if err != nil {
 				return usageError{err}
 			}
 			outputs := []agent.Output{{Name: "the table", Sink: view}}
+			if w.isPast() {
+				return w.fromHistory(cmd.Context(), history.Queries, outputs)
+			}
 			if w.onWire() {
 				return w.listen(cmd.Context(), "DNS", outputs, dns.New(dns.Config{}))
 			}
@@ -72,5 +79,6 @@ rows, by addresses and ports.`,
 	f.BoolVarP(&each, "each", "e", false, "one row a query")
 	w.captureOrRecordingFlags(cmd)
 	w.wireFlags(cmd)
+	w.pastFlags(cmd)
 	return cmd
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/netfate/netfate/internal/agent"
 	"github.com/netfate/netfate/internal/capture"
+	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/http"
 	"github.com/netfate/netfate/internal/quic"
 	"github.com/netfate/netfate/internal/view/table"
@@ -105,6 +106,9 @@ rows, by addresses and ports.`,
   sudo netfate http --count -d 10s               how often what is asked for, at the least cost
   sudo tcpdump -i any -w - port 80 | netfate http -r - --each`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := w.checkPast(cmd, args); err != nil {
+				return err
+			}
 			if budget <= 0 || budget > 100 {
 				return usagef("--budget is a percentage above 0 and up to 100, not %v", budget)
 			}
@@ -122,7 +126,7 @@ rows, by addresses and ports.`,
 				return err
 			}
 			o := w.options()
-			o.By, o.Each, o.Count, o.Once = by, each, counted, w.read != ""
+			o.By, o.Each, o.Count, o.Once = by, each, counted, w.gone()
 			view, err := table.NewRequests(os.Stdout, os.Stderr, o)
 			if err != nil {
 				return usageError{err}
@@ -130,6 +134,9 @@ rows, by addresses and ports.`,
 			outputs := []agent.Output{{Name: "the table", Sink: view}}
 			early := w.read == ""
 			decoders := []capture.Decoder{http.New(http.Config{Secrets: secrets, Early: early}), quic.New(quic.Config{Early: early})}
+			if w.isPast() {
+				return w.fromHistory(cmd.Context(), history.Requests, outputs)
+			}
 			if w.onWire() {
 				return w.listen(cmd.Context(), "HTTP", outputs, decoders...)
 			}
@@ -148,6 +155,7 @@ rows, by addresses and ports.`,
 	f.Float64Var(&budget, "budget", 2, "percent of all CPUs to read with while they are busy: beyond it requests are sampled; 100 reads all")
 	w.captureOrRecordingFlags(cmd)
 	w.wireFlags(cmd)
+	w.pastFlags(cmd)
 	return cmd
 }
 

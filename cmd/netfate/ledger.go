@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/netfate/netfate/internal/agent"
+	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/verdict"
 	"github.com/netfate/netfate/internal/view/table"
 )
@@ -36,6 +37,9 @@ come back in the next with the other sign. docs/ledger.md has the equations.`,
   sudo netfate ledger --netns web -o json one namespace, one object a line`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := w.checkPast(cmd, nil); err != nil {
+				return err
+			}
 			switch {
 			case layers && draw:
 				return usagef("--layers and --draw are two views: choose one")
@@ -57,7 +61,7 @@ come back in the next with the other sign. docs/ledger.md has the equations.`,
 			case draw:
 				o.By = "draw"
 			}
-			if o.Once = one || w.read != ""; o.Once {
+			if o.Once = one || w.gone(); o.Once {
 				o.Screen = nil
 			}
 			if one {
@@ -72,12 +76,17 @@ come back in the next with the other sign. docs/ledger.md has the equations.`,
 			if err != nil {
 				return usageError{err}
 			}
-			return w.run(cmd.Context(), "the ledger", []agent.Output{{Name: "the table", Sink: view}})
+			outputs := []agent.Output{{Name: "the table", Sink: view}}
+			if w.isPast() {
+				return w.fromHistory(cmd.Context(), history.Ledger, outputs)
+			}
+			return w.run(cmd.Context(), "the ledger", outputs)
 		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&layers, "layers", false, "every line of every layer")
 	f.BoolVar(&draw, "draw", false, "bars: what came, and what left it at each layer")
 	w.flags(cmd)
+	w.pastFlags(cmd)
 	return cmd
 }

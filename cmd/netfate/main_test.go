@@ -51,6 +51,12 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Condition: func(name string) (bool, error) {
+			if name != "history" {
+				return false, fmt.Errorf("there is no condition %q", name)
+			}
+			return hasHistory(t.TempDir())
+		},
 	})
 }
 

@@ -20,22 +20,32 @@ func newRecord() *cobra.Command {
 	var path string
 	var maxBytes int64
 	var books bool
+	var kept string
 	cmd := &cobra.Command{
-		Use:   "record -w FILE [FILTER]",
-		Short: "Save what the sensors saw, for -r on any machine",
+		Use:   "record {-w FILE | --history FILE} [FILTER]",
+		Short: "Save what the sensors saw, for -r on any machine, or for netfate query",
 		Long: `Record keeps what drops, flows, conns, dns and http would show, with samples of lost
 packets, in a file that every command reads with -r: anywhere, without privileges. Of
 requests it keeps no queries, and of TLS what the handshakes tell. With --ledger it
 keeps the books that netfate ledger shows. The file is bounded
-by --max-size and --duration and good up to its last second even if netfate is killed.`,
+by --max-size and --duration and good up to its last second even if netfate is killed.
+
+With --history it adds to a history, for netfate query and --since: minutes, later
+hours and days, of which the oldest go when there is no room. With -r that is filled from a
+recording; one that is added twice counts twice.`,
 		Example: `  sudo netfate record -w night.nfr -d 8h     a night
   sudo netfate record -w - | ssh desk 'cat > host.nfr'
   netfate drops -r night.nfr                 what was lost
   netfate flows -r night.nfr --by process    who talked
-  netfate http -r night.nfr --by status      what web servers answered`,
+  netfate http -r night.nfr --by status      what web servers answered
+  sudo netfate record --history h.duckdb     for netfate query --history h.duckdb
+  netfate record --history h.duckdb -r night.nfr`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if path == "" {
-				return usagef("record needs -w FILE; '-w -' writes to standard output")
+			switch {
+			case path == "" && kept == "":
+				return usagef("record needs -w FILE; '-w -' writes to standard output; or --history FILE")
+			case path != "" && w.read != "":
+				return usagef("-r %s is a recording already: it can be added to a --history, without -w", w.read)
 			}
 			w.cfg.Drops, w.cfg.Flows, w.cfg.Conns, w.cfg.Queries, w.cfg.Requests = true, true, true, true, true
 			w.cfg.Samples, w.cfg.Ledger = fewSamples, books
@@ -45,11 +55,16 @@ by --max-size and --duration and good up to its last second even if netfate is k
 			if err := w.prepare(cmd.Context(), args); err != nil {
 				return err
 			}
-			return w.record(cmd.Context(), path, strings.Join(args, " "), maxBytes)
+			if path == "" {
+				return w.runInto(cmd.Context(), kept, nil)
+			}
+			return w.record(cmd.Context(), path, kept, strings.Join(args, " "), maxBytes)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVarP(&path, "write", "w", "", "file to write, - for standard output")
+	f.StringVar(&kept, "history", "", "history to add to, which is made if it is not there")
+	f.StringVarP(&w.read, "read", "r", "", "add a recording to the history instead of what this host does")
 	f.Int64Var(&maxBytes, "max-size", 1<<30, "stop when the file has this many bytes")
 	f.BoolVar(&books, "ledger", false, "keep the ledger too: reads the kernel's counters of all namespaces each interval")
 	f.DurationVarP(&w.duration, "duration", "d", 0, "stop after this long, for example 8h (0: until Ctrl-C)")
@@ -58,7 +73,20 @@ by --max-size and --duration and good up to its last second even if netfate is k
 	return cmd
 }
 
-func (w *watch) record(ctx context.Context, path, expr string, maxBytes int64) (err error) {
+// runInto feeds the outputs and the history at kept, if that is not empty.
+func (w *watch) runInto(ctx context.Context, kept string, outputs []agent.Output) error {
+	if kept != "" {
+		sink, err := newHistorySink(kept, w.read != "")
+		if err != nil {
+			return err
+		}
+		outputs = append(outputs, agent.Output{Name: "the history", Sink: sink})
+	}
+	return w.run(ctx, "drops and flows", outputs)
+}
+
+// record writes a recording, and to the history at kept.
+func (w *watch) record(ctx context.Context, path, kept, expr string, maxBytes int64) (err error) {
 	out := os.Stdout
 	if path != "-" {
 		if out, err = os.Create(path); err != nil {
@@ -74,7 +102,7 @@ func (w *watch) record(ctx context.Context, path, expr string, maxBytes int64) (
 	if err != nil {
 		return err
 	}
-	err = w.run(ctx, "drops and flows", []agent.Output{{Name: "the recording", Sink: writer}})
+	err = w.runInto(ctx, kept, []agent.Output{{Name: "the recording", Sink: writer}})
 	var full *recording.FullError
 	if errors.As(err, &full) {
 		fmt.Fprintln(os.Stderr, "netfate:", full)

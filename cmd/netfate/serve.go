@@ -25,6 +25,7 @@ import (
 	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/kernel"
 	"github.com/netfate/netfate/internal/verdict"
+	"github.com/netfate/netfate/internal/webui"
 )
 
 // usualConfig is the file that is read unless told otherwise; it need not be there.
@@ -87,7 +88,10 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	if err != nil {
 		return err
 	}
-	store := openHistory(&cfg.History)
+	store, err := openStore(&cfg.History)
+	if err != nil {
+		return err
+	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	costs := newCostMeter()
 	watch.Costs = costs.take
@@ -105,7 +109,7 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	all.Go(func() { reload(ctx, cfg, load, server) })
 	pulse := newPulse(cfg.Interval)
 	err = agent.Run(ctx, watch, []agent.Output{
-		{Name: "the history", Sink: &historySink{store: store, lose: server.Lose}},
+		{Name: "the history", Sink: &keeper{store: store, lose: server.Lose}},
 		{Name: "the API", Sink: server.Events()},
 		{Name: "the watchdog", Sink: pulse},
 	}, func(lacks []string) {
@@ -156,7 +160,7 @@ func newServer(ctx context.Context, cfg *config.Config, store history.Store, boo
 		about.Kernel.Features = append(about.Kernel.Features, api.Feature{Name: c.Name, OK: c.OK, Costs: c.Costs})
 	}
 	return api.New(api.Config{
-		API: cfg.API, Store: store, Book: book, About: about, Costs: costs.costs,
+		API: cfg.API, Page: webui.Handler(), Store: store, Book: book, About: about, Costs: costs.costs,
 		Path: func(ctx context.Context, inode uint32) string { return pathOf(ctx, netns.New(netns.Config{}), inode) },
 		// Strangers' faults are theirs: a scan of ports must not fill the log.
 		Base: &http.Server{ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Second},

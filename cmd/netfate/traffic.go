@@ -9,6 +9,7 @@ import (
 
 	"github.com/netfate/netfate/internal/agent"
 	"github.com/netfate/netfate/internal/flows"
+	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/verdict"
 	"github.com/netfate/netfate/internal/view/table"
@@ -45,8 +46,12 @@ expression as tcpdump takes it, evaluated in the kernel.`,
   sudo netfate drops -d 30s -o json       thirty seconds, one object a line
   sudo netfate drops --each --stack tcp   each lost TCP packet with its kernel stack
   sudo netfate drops --netns web -i eth0  one namespace, one interface
-  netfate drops -r night.nfr              from a recording`,
+  netfate drops -r night.nfr              from a recording
+  netfate drops --since 03:00 --until 04:00   from the history`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := w.checkPast(cmd, args); err != nil {
+				return err
+			}
 			w.cfg.Drops, w.cfg.Stack, w.cfg.Samples = true, stack, fewSamples
 			if each {
 				w.cfg.Samples = manySamples
@@ -65,7 +70,11 @@ expression as tcpdump takes it, evaluated in the kernel.`,
 			if err != nil {
 				return usageError{err}
 			}
-			return w.run(cmd.Context(), "drops", []agent.Output{{Name: "the table", Sink: view}})
+			outputs := []agent.Output{{Name: "the table", Sink: view}}
+			if w.isPast() {
+				return w.fromHistory(cmd.Context(), history.Drops, outputs)
+			}
+			return w.run(cmd.Context(), "drops", outputs)
 		},
 	}
 	f := cmd.Flags()
@@ -74,6 +83,7 @@ expression as tcpdump takes it, evaluated in the kernel.`,
 	f.BoolVar(&stack, "stack", false, "with the kernel stack of a sample")
 	w.flags(cmd)
 	w.naming(cmd)
+	w.pastFlags(cmd)
 	return cmd
 }
 
@@ -120,19 +130,25 @@ on each frame of the capture.`,
   netfate flows -r night.pcap -n 20        who talked most
   netfate flows -r night.pcap -o json ip6  each second's flows of IPv6, one object a line`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := w.checkPast(cmd, args); err != nil {
+				return err
+			}
 			w.cfg.Flows, w.cfg.Drops, w.cfg.Conns = true, true, rtt
 			if err := w.preparePackets(cmd.Context(), args); err != nil {
 				return err
 			}
 			o := w.options()
 			o.By, o.All, o.Selected = by, all, w.cfg.Select.Any()
-			o.Once, o.Captured = w.isCapture, w.isCapture
+			o.Once, o.Captured = o.Once || w.isCapture, w.isCapture
 			view, err := table.NewFlows(os.Stdout, os.Stderr, o)
 			if err != nil {
 				return usageError{err}
 			}
 			outputs := []agent.Output{{Name: "the table", Sink: view}}
-			if w.read != "" {
+			switch {
+			case w.isPast():
+				return w.fromHistory(cmd.Context(), history.Flows, outputs)
+			case w.read != "":
 				return w.captureOrRecording(cmd.Context(), outputs, flows.New())
 			}
 			return w.run(cmd.Context(), "flows", outputs)
@@ -147,5 +163,6 @@ on each frame of the capture.`,
 	}
 	w.captureOrRecordingFlags(cmd)
 	w.naming(cmd)
+	w.pastFlags(cmd)
 	return cmd
 }

@@ -35,6 +35,7 @@ type watch struct {
 	raw       bool
 	noNames   bool
 
+	past past
 	packets
 	cfg agent.Config
 }
@@ -137,10 +138,11 @@ func (w *watch) options() table.Options {
 		Rows:    w.rows,
 		Colour:  table.ColourWanted(terminal, os.Getenv),
 		Unicode: table.UnicodeWanted(os.Getenv),
+		Once:    w.isPast(),
 	}
 	if terminal {
 		o.Width, _ = terminalSize()
-		if o.Format == table.Table && table.RedrawWanted(terminal, os.Getenv) && w.read == "" {
+		if o.Format == table.Table && table.RedrawWanted(terminal, os.Getenv) && !w.gone() {
 			o.Screen = table.NewScreen(os.Stdout, terminalSize)
 		}
 	}

@@ -26,7 +26,7 @@ func (w *watch) wireFlags(cmd *cobra.Command) {
 }
 
 // onWire reports whether packets are read from an interface.
-func (w *watch) onWire() bool { return w.reads && w.iface != "" && w.read == "" }
+func (w *watch) onWire() bool { return w.reads && w.iface != "" && !w.gone() }
 
 // prepareWire is prepare for packets of an interface.
 func (w *watch) prepareWire(ctx context.Context, args []string) error {

@@ -55,7 +55,7 @@ func (s *Server) explain(ctx context.Context, in *explainInput) (*explainAnswer,
 			Causes: some(entry.Causes), Confirm: some(entry.Confirm), Fix: some(entry.Fix), Evidence: []Fact{},
 		}
 		for _, f := range evidence.Collect(ctx, entry.Evidence, subject) {
-			out.Evidence = append(out.Evidence, Fact(f))
+			out.Evidence = append(out.Evidence, Fact{Key: f.Key, Name: f.Name, Value: f.Value, Note: f.Note})
 		}
 		return &explainAnswer{out}, nil
 	})

@@ -40,7 +40,7 @@ type Sensors struct {
 type History struct {
 	Path       string        `yaml:"path" doc:"File of the history; none keeps the last rows in memory only."`
 	Size       Bytes         `yaml:"size" doc:"How large the file may grow; the oldest rows go first."`
-	Age        time.Duration `yaml:"age" doc:"How old rows may become."`
+	Age        time.Duration `yaml:"age" doc:"How old rows may become: minutes are kept for 2 days, 5 minutes for 14, hours for 90, days for 730, and none for longer than this."`
 	MemoryRows int           `yaml:"memory_rows" doc:"Rows of each kind that are kept in memory where there is no file; some 600 bytes each."`
 }
 
@@ -77,7 +77,7 @@ func Default() Config {
 		Sensors: Sensors{
 			Drops: true, Flows: true, Conns: true, Queries: true, Requests: true, TLS: true, Ledger: true, Names: true, Budget: 0.02,
 		},
-		History: History{Path: "/var/lib/netfate/history.duckdb", Size: 2e9, Age: 30 * 24 * time.Hour, MemoryRows: 1 << 16},
+		History: History{Path: "/var/lib/netfate/history.duckdb", Size: 2e9, Age: 730 * 24 * time.Hour, MemoryRows: 1 << 16},
 		API: API{
 			Listen: []string{"unix:/run/netfate/netfate.sock", "127.0.0.1:7323"}, SocketMode: 0o660, Hosts: []string{},
 			Rate: 50, Burst: 200, QuestionTime: 20 * time.Second, Questions: 4, Clients: 256,

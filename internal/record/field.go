@@ -130,6 +130,11 @@ func (f *Field) value(rec any) reflect.Value {
 	return reflect.ValueOf(rec).Elem().FieldByIndex(f.index)
 }
 
+// Of returns the field's own value in rec, the struct of a record of the kind that
+// the field was declared on: what [Field.Get] makes its value of, for those who
+// read many records and cannot have an allocation for each.
+func (f *Field) Of(rec reflect.Value) reflect.Value { return f.of(rec) }
+
 // Get returns the field's value in rec, a pointer to a record of the kind that
 // the field was declared on: nil if it is not known (zero, except for measures
 // and booleans, where zero is a value), else a time.Time, string, uint64, int64,

@@ -1,0 +1,91 @@
+package duckdb
+
+import (
+	"errors"
+	"time"
+)
+
+// ErrNoCgo is what Open returns in a program that was built without cgo.
+var ErrNoCgo = errors.New("this netfate was built without cgo, so it has no history: build it with a C++ compiler installed (make build)")
+
+// ErrHeld is wrapped by the error of Open if another process has the file open:
+// one process holds it, and the others ask that one.
+var ErrHeld = errors.New("another process has the history open")
+
+// DefaultPath is where the daemon keeps its history.
+const DefaultPath = "/var/lib/netfate/history.duckdb"
+
+// Resolutions is how many resolutions there are.
+const Resolutions = 4
+
+// Config says where the history is and how much of it is kept. Zero values are
+// defaults.
+type Config struct {
+	Path string
+	// ReadOnly opens a file that nobody writes, a copy for instance, and does not
+	// change it. Put is an error then.
+	ReadOnly bool
+	// MaxBytes is how large the file may become; 0 is for 2 GiB.
+	MaxBytes int64
+	// Ages is how long rows are kept of minutes, 5 minutes, hours and days; 0 is for
+	// 2, 14, 90 and 730 days. Each is at least as long as the one before.
+	Ages [Resolutions]time.Duration
+	// MaxAge bounds all of them, 0 does not.
+	MaxAge time.Duration
+	// Memory is what DuckDB may take for a question, in bytes; 0 is for 256 MiB.
+	Memory int64
+	// Threads is how many threads it has, 0 for 2.
+	Threads int
+	// MaxQueue is how many records may wait to be added up, 0 for 262,144; further
+	// ones are dropped and counted.
+	MaxQueue int64
+	// MaxPending is how many rows of minutes that go on are held, 0 for 131,072; at
+	// that many they are written early.
+	MaxPending int
+	// MaxMemoryRows is how many rows are kept while nothing can be written, 0 for
+	// 262,144; further ones are dropped and counted.
+	MaxMemoryRows int64
+	// Retry is the time between two attempts to write again, 0 for a minute.
+	Retry time.Duration
+	// Say is told in one line what a user has to know: that a file was set aside,
+	// that nothing can be written, that it can again. It may be nil, and is called by
+	// the goroutine of Open and that of the store.
+	Say func(string)
+}
+
+func (c Config) withDefaults() Config {
+	const day = 24 * time.Hour
+	set := func(n *int64, to int64) {
+		if *n == 0 {
+			*n = to
+		}
+	}
+	set(&c.MaxBytes, 2<<30)
+	set(&c.Memory, 256<<20)
+	set(&c.MaxQueue, 1<<18)
+	set(&c.MaxMemoryRows, 1<<18)
+	for i, age := range [Resolutions]time.Duration{2 * day, 14 * day, 90 * day, 730 * day} {
+		if c.Ages[i] == 0 {
+			c.Ages[i] = age
+		}
+		if i > 0 {
+			c.Ages[i] = max(c.Ages[i], c.Ages[i-1])
+		}
+		if c.MaxAge > 0 {
+			c.Ages[i] = min(c.Ages[i], c.MaxAge)
+		}
+	}
+	if c.Threads == 0 {
+		c.Threads = 2
+	}
+	if c.MaxPending == 0 {
+		c.MaxPending = 1 << 17
+	}
+	if c.Retry == 0 {
+		c.Retry = time.Minute
+	}
+	if c.Say == nil {
+		c.Say = func(string) {}
+	}
+	return c
+}
