@@ -79,11 +79,9 @@ func (b *books) roll(ctx context.Context, to *record.Batch, n *names, watched bo
 	if b.reader == nil || b.to == nil {
 		return
 	}
-	look, done := b.proofs.begin(ctx, to.End, n.netns.Path)
 	to.Ledger = b.ledger.Balance(&ledger.Interval{
-		Host: n.host, From: b.from, To: b.to, Drops: to.Drops, Flows: to.Flows, Watched: watched, Skew: b.skew, Look: look, Home: b.proofs.home,
+		Host: n.host, From: b.from, To: b.to, Drops: to.Drops, Flows: to.Flows, Watched: watched, Skew: b.skew, Look: b.proofs.begin(ctx, to.End, n.netns.Path), Home: b.proofs.home,
 	})
-	done()
 	to.Lost = append(to.Lost, b.to.Lost...)
 	gaps := map[counters.Part]*record.Lost{}
 	var order []counters.Part

@@ -13,7 +13,7 @@ import (
 const (
 	// proofAge is how old a fact about a loss may be: most are settings.
 	proofAge = 10 * time.Second
-	// proofTime bounds when in an interval the facts of one more loss are begun to be
+	// proofTime is how long in an interval facts of one more loss are begun to be
 	// read, proofEach how long those of one may take. What is not read by then has
 	// those of before, or none until the next interval.
 	proofTime = 200 * time.Millisecond
@@ -53,9 +53,8 @@ func ownNamespace() uint32 {
 	return uint32(st.Ino)
 }
 
-// begin returns what reads facts for the interval that ends now, and what has to be
-// called when that is over.
-func (p *proofs) begin(ctx context.Context, now time.Time, path func(netns uint32) (string, bool)) (look func(ledger.Question) []evidence.Fact, done func()) {
+// begin returns what reads facts for the interval that ends now.
+func (p *proofs) begin(ctx context.Context, now time.Time, path func(netns uint32) (string, bool)) func(ledger.Question) []evidence.Fact {
 	for k, v := range p.known {
 		if now.Sub(v.read) > proofAge {
 			delete(p.known, k)
@@ -64,11 +63,10 @@ func (p *proofs) begin(ctx context.Context, now time.Time, path func(netns uint3
 	if p.known == nil {
 		p.known = map[proofKey]proof{}
 	}
-	whole := ctx
-	ctx, done = context.WithTimeout(ctx, proofTime)
+	var spent time.Duration
 	return func(q ledger.Question) []evidence.Fact {
 		k := proofKey{q.NetNS, q.What, q.Subject.IfName}
-		if v, ok := p.known[k]; ok || ctx.Err() != nil || len(p.known) == maxProofs {
+		if v, ok := p.known[k]; ok || ctx.Err() != nil || spent > proofTime || len(p.known) == maxProofs {
 			return v.facts
 		}
 		if q.NetNS != 0 {
@@ -78,12 +76,14 @@ func (p *proofs) begin(ctx context.Context, now time.Time, path func(netns uint3
 			}
 			q.Subject.NetNSPath = file
 		}
-		each, cancel := context.WithTimeout(whole, proofEach)
+		began := time.Now()
+		each, cancel := context.WithTimeout(ctx, proofEach)
 		defer cancel()
 		v := proof{evidence.Collect(each, q.Keys, q.Subject), now}
+		spent += time.Since(began)
 		if each.Err() == nil { // else some are missing
 			p.known[k] = v
 		}
 		return v.facts
-	}, done
+	}
 }

@@ -17,9 +17,7 @@ func TestProofs(t *testing.T) {
 	own := func(uint32) (string, bool) { asked++; return "/proc/self/ns/net", true }
 	now := time.Date(2026, 3, 14, 3, 0, 0, 0, time.UTC)
 	ask := func(ctx context.Context, at time.Time, path func(uint32) (string, bool), what string) []evidence.Fact {
-		look, done := p.begin(ctx, at, path)
-		defer done()
-		return look(ledger.Question{NetNS: 7, What: what, Keys: []string{"sysctl:net.core.somaxconn"}})
+		return p.begin(ctx, at, path)(ledger.Question{NetNS: 7, What: what, Keys: []string{"sysctl:net.core.somaxconn"}})
 	}
 	ctx := t.Context()
 	first := ask(ctx, now, own, "a")

@@ -21,6 +21,9 @@ const (
 	total     = "total"
 )
 
+// rawDrops is what raw sockets count, each for itself.
+const rawDrops = "raw sockets' drops"
+
 // cause is a kind of loss: which drops of the sensor it is, and which counters
 // count the same packets.
 type cause struct {
@@ -64,7 +67,7 @@ func causes() []cause {
 		{station: taps, direction: in, layer: record.SocketLayer, what: "PACKET_SOCK_ERROR", places: []string{"packet_rcv", "tpacket_rcv"}},
 
 		{station: taps, direction: in, layer: record.SocketLayer, what: "SOCKET_FILTER", reasons: []string{"SOCKET_FILTER"}, places: raw},
-		{station: taps, direction: in, layer: record.SocketLayer, what: "SOCKET_RCVBUFF", places: raw, partial: true},
+		{station: taps, direction: in, layer: record.SocketLayer, what: "SOCKET_RCVBUFF", places: raw, counters: []string{rawDrops}},
 
 		{station: device, direction: in, layer: record.BacklogLayer, what: "CPU_BACKLOG", reasons: []string{"CPU_BACKLOG"}, perLink: true},
 		{station: device, direction: in, layer: record.BacklogLayer, what: "CPU_BACKLOG", places: []string{"enqueue_to_backlog", "netif_rx"}, perLink: true},

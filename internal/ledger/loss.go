@@ -145,7 +145,7 @@ func (b *book) loss(c cause, ifname string) *loss {
 	}
 	for _, l := range b.losses {
 		if l.station == c.station && l.direction == c.direction && l.what == c.what && l.layer == c.layer && l.ifname == ifname &&
-			(slices.Equal(l.counters, c.counters) || (c.perLink || c.partial) && len(c.counters) == 0) {
+			(slices.Equal(l.counters, c.counters) || c.perLink && len(c.counters) == 0) {
 			return l
 		}
 	}
@@ -166,9 +166,9 @@ func (b *book) count() {
 	}
 	for i := range b.SocketSums {
 		// A full raw socket is passed by before the copy for it is made.
-		if s := &b.SocketSums[i]; s.Protocol == "raw" && s.Drops > 0 {
-			c := cause{station: taps, direction: record.In, layer: record.SocketLayer, what: "SOCKET_RCVBUFF", partial: true}
-			b.tell(b.loss(c, ""), []string{"raw sockets' drops"}, s.Drops)
+		if s := &b.SocketSums[i]; s.Protocol == "raw" {
+			c := cause{station: taps, direction: record.In, layer: record.SocketLayer, what: "SOCKET_RCVBUFF", counters: []string{rawDrops}}
+			b.tell(b.loss(c, ""), c.counters, s.Drops)
 		}
 	}
 	b.share()

@@ -194,6 +194,9 @@ func (b books) want(t *testing.T, space string, direction record.Direction, stat
 // was read of the host, and in the command.
 func (c *clerk) proved(t *testing.T, space, what, command string, words ...string) {
 	t.Helper()
+	if testing.Short() {
+		return // in a guest there may be no time to read all that within an interval
+	}
 	for i := range c.losses {
 		l := &c.losses[i]
 		if l.space != space || l.What != what {
