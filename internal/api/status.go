@@ -32,11 +32,11 @@ type Store struct {
 
 // StoreKind is what the history holds of one kind, at one resolution.
 type StoreKind struct {
-	Kind       string    `json:"kind"`
-	Resolution float64   `json:"resolution_s" doc:"Seconds that a row is of; 0 is as recorded."`
-	Rows       int64     `json:"rows"`
-	Oldest     time.Time `json:"oldest"`
-	Newest     time.Time `json:"newest"`
+	Kind       string     `json:"kind"`
+	Resolution float64    `json:"resolution_s" doc:"Seconds that a row is of; 0 is as recorded."`
+	Rows       int64      `json:"rows"`
+	Oldest     *time.Time `json:"oldest" doc:"Null without rows, as newest."`
+	Newest     *time.Time `json:"newest"`
 }
 
 // Costs are what watching costs.
@@ -98,11 +98,9 @@ func (s *Server) status(ctx context.Context, _ *struct{}) (*statusAnswer, error)
 
 func storeStatus(st history.Status) Store {
 	out := Store{Engine: st.Engine, Path: st.Path, Bytes: st.Bytes, Degraded: st.Degraded, Dropped: st.Dropped, Kinds: []StoreKind{}}
-	if !st.Oldest.IsZero() {
-		out.Oldest = &st.Oldest
-	}
+	out.Oldest = known(st.Oldest)
 	for _, k := range st.Kinds {
-		out.Kinds = append(out.Kinds, StoreKind{k.Kind, seconds(k.Resolution), k.Rows, k.Oldest, k.Newest})
+		out.Kinds = append(out.Kinds, StoreKind{k.Kind, seconds(k.Resolution), k.Rows, known(k.Oldest), known(k.Newest)})
 	}
 	return out
 }
@@ -139,4 +137,12 @@ func (s *Server) schema(context.Context, *struct{}) (*schemaAnswer, error) {
 		out.Body.Kinds = append(out.Body.Kinds, k)
 	}
 	return &out, nil
+}
+
+// known is null for a time that is not.
+func known(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }
