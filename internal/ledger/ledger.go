@@ -122,7 +122,7 @@ type book struct {
 	before   *counters.Namespace // nil if it is new
 	skew     time.Duration
 	links    map[string]*passage
-	others   uint64 // buffers received of IP protocols that nothing counts, not forwarded
+	others   int64 // buffers received of IP protocols that nothing counts, less those forwarded
 	losses   []*loss
 	bare     []*record.Drop // of which no reason is known, until the counters tell
 	// redirected are frames that XDP gave to devices, and that none of these is
@@ -175,8 +175,11 @@ func (b *book) flows(list []*record.Flow) {
 		case f.Proto == "tcp":
 			p.tcpOut += f.BuffersOut
 			p.tcpOutPackets += f.PacketsOut
-		case !counted(f.Proto) && f.Direction != record.Forward && !b.isPort(f.IfName):
-			b.others += f.BuffersIn
+		case !counted(f.Proto) && !b.isPort(f.IfName):
+			b.others += int64(f.BuffersIn)
+			if f.Direction == record.Forward { // it was received on another device, or on this one
+				b.others -= int64(f.BuffersOut)
+			}
 		}
 		if !isIP(f.Proto) || f.DstAddr.IsMulticast() || f.SrcAddr.IsMulticast() || limited(f) {
 			p.groupIn += f.BuffersIn

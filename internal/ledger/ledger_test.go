@@ -203,6 +203,25 @@ func TestIn(t *testing.T) {
 		{"the hook's drops are not seen", func(w *world) { w.drops[2].Buffers = 0 }, map[string]int64{"ip in": 5}},
 		{"IP gets three fewer", func(w *world) { w.to.SNMP.Values[1] -= 3 }, map[string]int64{"ingress in": 3, "ip in": -3}},
 		{"UDP delivers one fewer", func(w *world) { w.to.SNMP.Values[5]-- }, map[string]int64{"transport in": 1}},
+		{"a protocol that nobody speaks", func(w *world) {
+			w.came(6, "ip-253")
+			w.to.SNMP.Values[1] += 6
+			w.count("IpInUnknownProtos", 6)
+			w.drop(6, "IP_NOPROTO", "ip_protocol_deliver_rcu", record.In)
+			w.drops[len(w.drops)-1].Proto = "ip-253"
+		}, map[string]int64{}},
+		{"one that is forwarded", func(w *world) {
+			w.came(6, "ip-253")
+			w.to.SNMP.Values[1] += 6
+			w.to.SNMP.Values[3] += 6
+			w.link().Stats.TxPackets += 6
+			w.flows = append(w.flows, record.Flow{Endpoints: record.Endpoints{NetNS: inode, IfName: "v", Proto: "ip-253"}, Direction: record.Forward, BuffersOut: 6, PacketsOut: 6})
+		}, map[string]int64{}},
+		{"one that somebody speaks", func(w *world) {
+			w.came(6, "gre")
+			w.to.SNMP.Values[1] += 6
+			w.to.SNMP.Values[4] += 6
+		}, map[string]int64{}},
 		{"a counter knows better than the sensor", func(w *world) { w.drops[3].Buffers = 1 }, map[string]int64{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"slices"
+
 	"github.com/netfate/netfate/internal/record"
 )
 
@@ -110,8 +112,22 @@ func (b *book) delivered() *desk {
 	d.went(record.Delivered, "tcp", b.get(tcp...)-of["tcp"], tcp...)
 	d.went(record.Delivered, "udp", b.get(udp...)-of["udp"], udp...)
 	d.went(record.Delivered, "icmp", b.get(icmp...)-of["icmp"], icmp...)
-	d.went(record.Delivered, "other protocols", int64(b.others))
+	d.went(record.Delivered, "other protocols", max(b.others-b.othersLost(), 0))
 	return d.close()
+}
+
+// othersLost is how much of what came of protocols that nothing counts was lost
+// before it came to transport, or on the way out again: nobody wants the protocol, its
+// header is broken, no route leads to it.
+func (b *book) othersLost() (n int64) {
+	through := slices.Concat(b.of(ip, record.Out, ""), b.of(queue, record.Out, ""))
+	through = slices.DeleteFunc(through, func(l *loss) bool { return l.most == nil || l.most.Direction != record.Forward })
+	for _, l := range slices.Concat(b.of(ingress, record.In, ""), b.of(ip, record.In, ""), through) {
+		if m := l.most; m != nil && isIP(m.Proto) && !counted(m.Proto) {
+			n += int64(l.number())
+		}
+	}
+	return n
 }
 
 // bridged balances the bridges of a namespace: what their ports and this host
