@@ -285,7 +285,7 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 	if cfg.Requests && cfg.Plaintext {
 		all.Go(func() {
 			var s *tlssensor.Sensor
-			s, plaintextErr = tlssensor.New(tlssensor.Config{Types: types})
+			s, plaintextErr = tlssensor.New(tlssensor.Config{Types: types, Except: uint32(os.Getpid())})
 			l.plaintext = newPlaintext(s, cfg)
 		})
 	}

@@ -183,6 +183,9 @@ func (s *Sensor) tell(what string) {
 // watched, or is known to be unreadable; ok is false if the process could not
 // be looked at, as one that has gone.
 func (s *Sensor) scan(pid uint32) (found, ok bool) {
+	if pid == s.cfg.Except {
+		return true, true
+	}
 	mapped, err := mappings(pid)
 	if err != nil {
 		return false, false

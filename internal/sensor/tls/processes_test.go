@@ -61,3 +61,13 @@ func FuzzMapping(f *testing.F) {
 		}
 	})
 }
+
+// TestExcept holds that a process may be left alone: it is neither read nor told as
+// unreadable.
+func TestExcept(t *testing.T) {
+	own := uint32(os.Getpid())
+	s := &Sensor{cfg: Config{Except: own}, unread: map[string]bool{}}
+	if found, ok := s.scan(own); !found || !ok || len(s.unread) > 0 {
+		t.Errorf("got %v, %v, unread %v; want nothing to be told", found, ok, s.unread)
+	}
+}

@@ -35,6 +35,9 @@ type Config struct {
 	// BodyBytes is how much is copied of a message of HTTP/1 with its head; 0 is
 	// 16 KiB. What has more says how much is missing.
 	BodyBytes uint32
+	// Except is a process that is left alone, neither read nor told as unreadable: the
+	// one that asks, as what it says is about what others say. 0 is none.
+	Except uint32
 	// MaxFiles is how many libraries and programs are watched; 0 is 512.
 	MaxFiles int
 	// Without names capabilities of netfate doctor's to do without: uprobe_multi,
