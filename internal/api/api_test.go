@@ -289,7 +289,7 @@ func TestWrongQuestions(t *testing.T) {
 		"/rows/flows?after=!":                                    "400 ",
 		"/groups/flows?by=comm,comm":                             "400 by: comm is there twice",
 		"/groups/flows?by=nonsense":                              "400 by: flows have no field",
-		"/groups/flows?measure=nonsense":                         "400 measure",
+		"/groups/flows?measure=nonsense":                         "400 ",
 		"/groups/flows?measure=comm":                             "400 ",
 		"/series/flows?step=0":                                   "400 step",
 		"/series/flows?step=1s&since=-8760h":                     "400 ",

@@ -45,6 +45,10 @@ type Config struct {
 	// MaxMemoryRows is how many rows are kept while nothing can be written, 0 for
 	// 262,144; further ones are dropped and counted.
 	MaxMemoryRows int64
+	// Fresh is how old what a reader sees may be, 0 for 10 s: rows of a minute that goes
+	// on are written when somebody asks, but not more often than this, since each
+	// time makes rows of its own.
+	Fresh time.Duration
 	// Retry is the time between two attempts to write again, 0 for a minute.
 	Retry time.Duration
 	// Say is told in one line what a user has to know: that a file was set aside,
@@ -80,6 +84,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxPending == 0 {
 		c.MaxPending = 1 << 17
+	}
+	if c.Fresh == 0 {
+		c.Fresh = 10 * time.Second
 	}
 	if c.Retry == 0 {
 		c.Retry = time.Minute

@@ -668,3 +668,22 @@ func TestMaxAge(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+// What goes on is written for a reader, unless that was done just now.
+func TestFresh(t *testing.T) {
+	for _, c := range []struct {
+		fresh time.Duration
+		want  uint64
+	}{{time.Nanosecond, 50}, {time.Hour, 0}} {
+		s := open(t, Config{Fresh: c.fresh})
+		if err := s.Put(t.Context(), numbered(1)); err != nil {
+			t.Fatal(err)
+		}
+		if got := packets(t, s); got != c.want {
+			t.Errorf("fresh for %v: got %d packets, want %d", c.fresh, got, c.want)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -26,11 +26,6 @@ const (
 	forMemory = "no room in memory while nothing can be written"
 )
 
-// fresh is how old what a reader sees may be: rows of a minute that goes on are
-// written when somebody asks, but not more often than this, since each time makes
-// rows of its own.
-const fresh = 10 * time.Second
-
 // store is a history. One goroutine, run, writes; what is asked of it comes by a
 // queue.
 type store struct {
@@ -363,9 +358,7 @@ func (s *store) run() {
 
 func (s *store) serve(o order) {
 	if o.batch == nil {
-		if s.pending.len > 0 && o.unless.Before(s.written) {
-			s.write()
-		} else if o.unless.IsZero() {
+		if o.unless.IsZero() || s.written.Before(o.unless) {
 			s.write()
 		}
 		if s.isDegraded() {
@@ -539,7 +532,7 @@ func (s *store) refresh(ctx context.Context) {
 	if s.cfg.ReadOnly {
 		return
 	}
-	if err := s.ask(ctx, time.Now().Add(-fresh)); err != nil {
+	if err := s.ask(ctx, time.Now().Add(-s.cfg.Fresh)); err != nil {
 		return
 	}
 }
