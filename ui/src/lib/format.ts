@@ -23,8 +23,9 @@ export function whole(n: number): string {
   return Math.round(n).toLocaleString('en-US');
 }
 
+// bytes gives a size: 12 B, 2.05 kB.
 export function bytes(n: number): string {
-  return short(n) + 'B';
+  return short(n).replace(/[kMGTP]?$/, ' $&B');
 }
 
 // micros gives a duration that came in microseconds: 850 µs, 12.3 ms, 1.20 s.

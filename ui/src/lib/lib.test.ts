@@ -66,7 +66,7 @@ test('numbers', () => {
     '0', '7', '999', '1.00k', '12.3k', '999k', '1.00M', '1.50G',
   ]); // prettier-ignore
   expect([0.25, 12.34, -1500].map(short)).toEqual(['0.25', '12.3', '-1.50k']);
-  expect(bytes(2048)).toBe('2.05kB');
+  expect([0, 12, 2048, 1.5e9].map(bytes)).toEqual(['0 B', '12 B', '2.05 kB', '1.50 GB']);
   expect([0, 850, 12_300, 999_499, 999_600, 1_200_000, 90e6].map(micros)).toEqual([
     '0 µs', '850 µs', '12.3 ms', '999 ms', '1 s', '1.2 s', '1 min 30 s',
   ]); // prettier-ignore
