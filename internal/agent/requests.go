@@ -119,8 +119,21 @@ func (q *requests) adapt(now time.Time) error {
 	return q.sensor.Keep(q.shed.keep())
 }
 
-// roll adds the requests that ended to b, without their names; with over, all.
-func (q *requests) roll(b *record.Batch, over bool) { q.tracker.Roll(b.End, over, b) }
+// roll adds the requests that ended to b, without their names; with over, all. Those
+// that were not read are told, by those that stand for them.
+func (q *requests) roll(b *record.Batch, over bool) {
+	q.tracker.Roll(b.End, over, b)
+	var unread uint64
+	for i := range b.Requests {
+		unread += uint64(max(b.Requests[i].OneIn, 1) - 1)
+	}
+	if unread > 0 {
+		b.Lost = append(b.Lost, record.Lost{
+			Time: b.End, Place: "requests", Reason: "sampled, as the host is busy", Count: unread,
+			Effect: "others stand for them, so numbers of requests are estimates; more is read with a larger budget",
+		})
+	}
+}
 
 // holder finds whose a request is. Until then its netns is what tells its
 // connection from others with the same addresses.

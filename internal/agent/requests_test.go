@@ -47,7 +47,10 @@ func TestWhoAsksTheWeb(t *testing.T) {
 		take(sampled, request)
 		take(segment(to, from, decode.PacketOut-c.out, 7, 5000, packet.ACK), response)
 		b := &record.Batch{End: time.Unix(2, 0)}
-		l.requests.tracker.Roll(b.End, true, b)
+		l.requests.roll(b, true)
+		if len(b.Lost) != 1 || b.Lost[0].Count != 7 {
+			t.Errorf("%s: got %v lost, want the 7 that were not read", name, b.Lost)
+		}
 		if len(b.Requests) != 1 {
 			t.Errorf("%s: got %d requests, want 1", name, len(b.Requests))
 			continue
