@@ -45,14 +45,29 @@ func elsewhere(name string) bool {
 	return false
 }
 
-// ofPrograms are the packages whose tests load netfate's own programs one by one, which is
-// where kernels differ the most.
-func ofPrograms(name string) bool {
+// everywhere are the packages that in the short form too all kernels get: those whose
+// tests load netfate's own programs one by one, and what they count in, which is where
+// kernels differ the most.
+func everywhere(name string) bool {
 	switch name {
-	case "internal/kernel", "test/kernels", "test/ledger", "test/netlab", "test/sensor", "test/wire":
+	case "internal/bpfmap", "internal/counting", "internal/filter", "internal/hook", "internal/kernel", "internal/ledger/counters",
+		"test/kernels", "test/ledger", "test/netlab", "test/sensor", "test/wire":
 		return true
 	}
 	return false
+}
+
+// takes reports whether a kernel, by its place on the command line, gets a package in the
+// short form. Of the others the first one gets those that drive the whole program,
+// and the second one the rest; a kernel that is alone gets all.
+func takes(place, kernels int, name string) bool {
+	switch {
+	case kernels == 1, everywhere(name):
+		return true
+	case strings.HasPrefix(name, "test/"), name == "cmd/netfate":
+		return place == 0
+	}
+	return place == 1
 }
 
 // build compiles the tests of the packages, statically, so that they run on

@@ -4,9 +4,9 @@
 //	matrix [-short] [-run REGEXP] [-jobs N] [-update] SERIES… [-- PACKAGE…]
 //
 // Packages are those below the current directory, or the ones named. The
-// binaries are built once, on this machine. In the short form the first kernel gets
-// them all, and the others those that are about netfate's programs. A test that fails, a package that
-// takes too long and a guest that dies are failures; after a death a new guest
+// binaries are built once, on this machine. In the short form all
+// kernels get those that are about netfate's programs; the others are shared out among the
+// first two, unless packages are named. A test that fails, a package that takes too long and a guest that dies are failures; after a death a new guest
 // takes the packages that are left. What a kernel lacks, tests skip by
 // internal/need, which fails where the kernel is new enough to have it.
 package main
@@ -59,7 +59,7 @@ func main() {
 func parse(args []string) (*options, error) {
 	o := &options{}
 	f := flag.NewFlagSet("matrix", flag.ContinueOnError)
-	f.BoolVar(&o.short, "short", false, "the tests' short forms, and on all kernels but the first only those of netfate's programs")
+	f.BoolVar(&o.short, "short", false, "the tests' short forms, and what is not about netfate's programs on one kernel only")
 	f.BoolVar(&o.update, "update", false, "write test/kernels/testdata anew from what the kernels say")
 	f.StringVar(&o.run, "run", "", "only tests that match")
 	f.IntVar(&o.jobs, "jobs", 2, "guests at once; each keeps one CPU busy")
@@ -97,8 +97,8 @@ func (o *options) all(ctx context.Context) (ok bool, err error) {
 	var wg sync.WaitGroup
 	for i, kernel := range o.kernels {
 		runs[i] = &run{options: o, kernel: kernel, tests: tests}
-		if i > 0 && o.short {
-			runs[i].tests = slices.DeleteFunc(slices.Clone(tests), func(t test) bool { return !ofPrograms(t.Name) })
+		if o.short && len(o.packages) == 0 {
+			runs[i].tests = slices.DeleteFunc(slices.Clone(tests), func(t test) bool { return !takes(i, len(o.kernels), t.Name) })
 		}
 		wg.Go(func() {
 			slots <- struct{}{}
