@@ -194,6 +194,7 @@ func TestWatch(t *testing.T) {
 // TestDiff records a network before and after a rule that loses packets, and wants
 // that loss named first, and the other way round as gone.
 func TestDiff(t *testing.T) {
+	need.Time(t)
 	need.Root(t)
 	client, server := pair(netlab.New(t))
 	sink := server.ListenUDP("10.0.0.2:9000")

@@ -43,6 +43,7 @@ func watchQueries(t *testing.T, client *netlab.NetNS, each func(*record.Query)) 
 // has not, and wants the counts by name, type and response code that dnsmasq's own
 // log has.
 func TestDigAndDNSMasq(t *testing.T) {
+	need.Time(t)
 	need.Root(t)
 	client, server := pair(netlab.New(t))
 	failing := server.ListenUDP("127.0.0.1:5300")
@@ -168,6 +169,7 @@ func TestDigAtAnotherPort(t *testing.T) {
 // TestLargeDatagrams: answers of up to 64 KiB over UDP are read to their end, over
 // both versions of IP.
 func TestLargeDatagrams(t *testing.T) {
+	need.Time(t)
 	need.Root(t)
 	client, server := pair(netlab.New(t))
 	nameServer(server, serverAddr+":53")

@@ -75,6 +75,7 @@ func other(rows map[counted]uint64) uint64 {
 // TestCountsOfNginx floods nginx from 16 connections and asks with curl, over IPv4
 // and IPv6, between namespaces and over lo: what netfate counts is what nginx logs.
 func TestCountsOfNginx(t *testing.T) {
+	need.Time(t)
 	need.Root(t)
 	client, server := pair(netlab.New(t))
 	client.IPv6()
@@ -114,6 +115,7 @@ func TestCountsOfNginx(t *testing.T) {
 // TestCountsNotOfH2 asks by HTTP/2, which does not count, not even as what its
 // preface looks like, and by HTTP/1, which does.
 func TestCountsNotOfH2(t *testing.T) {
+	need.Time(t)
 	need.Root(t)
 	client, server := pair(netlab.New(t))
 	nginx := startSite(t, server)
@@ -289,6 +291,7 @@ func TestCountsOutOfOrder(t *testing.T) {
 // twice, ahead of others, and with others in one segment. Each counts once. Of two
 // holes at a time the first is given up, and that is said.
 func TestCountsOfPeer(t *testing.T) {
+	need.Time(t)
 	need.Root(t)
 	host, tap := wired(netlab.New(t))
 	w, got := watchCounts(t, ".peer.example")
@@ -367,6 +370,7 @@ func TestCountsMidway(t *testing.T) {
 // TestCountsOfMany asks for more than the table holds, in as few packets as can be:
 // what does not fit is in the remainder, and nothing is missing.
 func TestCountsOfMany(t *testing.T) {
+	need.Time(t)
 	need.Root(t)
 	client, server := pair(netlab.New(t))
 	listener := server.ListenTCP(serverAddr + ":8080")

@@ -174,6 +174,7 @@ func (k *talker) ask(count int) error {
 // is, over connections that they keep, one by one and pipelined, over IPv4 and
 // IPv6: what netfate tells is what the server noted.
 func TestRequestsByTheHundredThousand(t *testing.T) {
+	need.Time(t)
 	need.Root(t)
 	client, server := pair(netlab.New(t))
 	client.IPv6()

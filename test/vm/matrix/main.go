@@ -65,7 +65,7 @@ func parse(args []string) (*options, error) {
 	f.IntVar(&o.jobs, "jobs", 2, "guests at once; each keeps one CPU busy")
 	f.StringVar(&o.memory, "memory", "3G", "memory of a guest")
 	f.DurationVar(&o.limit, "limit", 50*time.Minute, "how long one guest may take")
-	f.DurationVar(&o.each, "timeout", 15*time.Minute, "how long the tests of one package may take")
+	f.DurationVar(&o.each, "timeout", 20*time.Minute, "how long the tests of one package may take")
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
