@@ -58,13 +58,14 @@ func everywhere(name string) bool {
 }
 
 // takes reports whether a kernel, by its place on the command line, gets a package in the
-// short form. Of the others the first one gets those that drive the whole program,
-// and the second one the rest; a kernel that is alone gets all.
+// short form. Of the others the first one gets those that drive the whole program, and the
+// second one the rest and the loader's, which takes as long; a kernel that is alone
+// gets all.
 func takes(place, kernels int, name string) bool {
 	switch {
 	case kernels == 1, everywhere(name):
 		return true
-	case strings.HasPrefix(name, "test/"), name == "cmd/netfate":
+	case strings.HasPrefix(name, "test/") && name != "test/loader":
 		return place == 0
 	}
 	return place == 1
