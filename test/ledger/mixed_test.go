@@ -145,7 +145,9 @@ func (m *mixture) run(t *testing.T, d time.Duration) {
 	}
 	for _, f := range []func(context.Context) error{m.browse, m.browse, m.ask, m.flood} {
 		all.Go(func() {
-			if err := f(ctx); err != nil && ctx.Err() == nil {
+			err := f(ctx)
+			// A dial ends by the deadline itself, which may be before the context is told.
+			if end, _ := ctx.Deadline(); err != nil && time.Now().Before(end) {
 				t.Error(err)
 			}
 		})
