@@ -75,14 +75,14 @@ func (w *watch) fromHistory(ctx context.Context, kind string, outputs []agent.Ou
 		return usagef("--since %s is not before --until %s", since.Format(time.RFC3339), until.Format(time.RFC3339))
 	}
 	w.past.query.socket = remote.DefaultSocket
-	s := &pastSource{ctx: ctx, ask: w.past.query.ask, kind: kind, at: since, until: until, window: time.Hour}
-	if err := s.begin(); err != nil {
+	s, err := openPast(ctx, w.past.query.ask, since, until, kind)
+	if err != nil {
 		return err
 	}
 	if err := agent.Replay(ctx, s, w.cfg.Select, outputs); err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "netfate: note: from the history, by %s: no single events; durations are within 6 %%\n", strings.Join(slices.Sorted(maps.Keys(s.steps)), ", "))
+	fmt.Fprintf(os.Stderr, "netfate: note: from the history, by %s: no single events; durations are within 6 %%\n", s.resolution())
 	return nil
 }
 
@@ -126,33 +126,46 @@ func parseAgo(text string) (time.Duration, bool) {
 	return d, err == nil && d >= 0
 }
 
-// pastSource gives the rows of one kind, and what netfate lost then, as batches of
-// what a row is of, oldest first.
+// asker answers statements, from a file or from whoever has it open.
+type asker func(ctx context.Context, statement string, l history.Limits) (history.Table, error)
+
+// pastSource gives the rows of some kinds, and what netfate lost then, as batches of
+// what a row is of, oldest first. There is one for each time of which the history has
+// anything, even nothing of those kinds: netfate watched.
 type pastSource struct {
 	ctx       context.Context
-	ask       func(ctx context.Context, statement string, l history.Limits) (history.Table, error)
-	kind      string
+	ask       asker
+	kinds     []string
 	at, until time.Time     // what is not read yet
 	window    time.Duration // how much is read at once
 	ready     []*record.Batch
 	steps     map[string]bool // lengths of rows that there were
 }
 
-// begin goes to the first row, so that time of which there is nothing is not asked for
-// hour by hour.
-func (s *pastSource) begin() error {
-	s.steps = map[string]bool{}
-	t, err := s.ask(s.ctx, fmt.Sprintf("SELECT min(time) AS first, max(time) AS last FROM %s WHERE %s", s.kind, between(s.at, s.until)), history.Limits{})
+// openPast goes to the first row, so that time of which there is nothing is not asked
+// for hour by hour.
+func openPast(ctx context.Context, ask asker, since, until time.Time, kinds ...string) (*pastSource, error) {
+	s := &pastSource{ctx: ctx, ask: ask, kinds: kinds, window: time.Hour, steps: map[string]bool{}}
+	var times []string
+	for _, kind := range kinds {
+		times = append(times, fmt.Sprintf("SELECT time FROM %s WHERE %s", kind, between(since, until)))
+	}
+	t, err := ask(ctx, fmt.Sprintf("SELECT min(time) AS first, max(time) AS last FROM (%s)", strings.Join(times, " UNION ALL ")), history.Limits{})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	first, ok := t.Rows[0][0].(time.Time)
 	last, ok2 := t.Rows[0][1].(time.Time)
 	if !ok || !ok2 {
-		return fmt.Errorf("the history has no %s of %s to %s", s.kind, s.at.Format(time.DateTime), s.until.Format(time.DateTime))
+		return nil, fmt.Errorf("the history has no %s of %s to %s", strings.Join(kinds, " and no "), since.Format(time.DateTime), until.Format(time.DateTime))
 	}
 	s.at, s.until = first, last.Add(time.Second)
-	return nil
+	return s, nil
+}
+
+// resolution is what rows are of, in words.
+func (s *pastSource) resolution() string {
+	return strings.Join(slices.Sorted(maps.Keys(s.steps)), ", ")
 }
 
 func between(since, until time.Time) string {
@@ -181,36 +194,56 @@ func (s *pastSource) read() error {
 	if end.After(s.until) {
 		end = s.until
 	}
-	of := func(kind string) (history.Table, error) {
-		return s.ask(s.ctx, fmt.Sprintf("SELECT * FROM %s WHERE %s ORDER BY time", kind, between(s.at, end)), history.Limits{Rows: pastRows})
-	}
-	t, err := of(s.kind)
-	if err != nil {
-		return err
-	}
-	if t.Cut && s.window > time.Minute {
-		s.window = max(s.window/4, time.Minute)
-		return nil
-	}
-	if t.Cut {
-		fmt.Fprintf(os.Stderr, "netfate: note: of %s only %d rows are shown\n", s.at.Format(time.DateTime), pastRows)
-	}
 	batches := map[time.Time]*record.Batch{}
-	if err := s.add(batches, s.kind, t); err != nil {
-		return err
+	for _, kind := range s.kinds {
+		t, err := s.ask(s.ctx, fmt.Sprintf("SELECT * FROM %s WHERE %s ORDER BY time", kind, between(s.at, end)), history.Limits{Rows: pastRows})
+		if err != nil {
+			return err
+		}
+		if t.Cut && s.window > time.Minute {
+			s.window = max(s.window/4, time.Minute)
+			return nil
+		}
+		if t.Cut {
+			fmt.Fprintf(os.Stderr, "netfate: note: of %s only %d %s are shown\n", s.at.Format(time.DateTime), pastRows, kind)
+		}
+		if err := s.add(batches, kind, t); err != nil {
+			return err
+		}
 	}
-	if s.kind != history.Lost {
-		if t, err = of(history.Lost); err != nil {
-			return err
-		}
-		if err := s.add(batches, history.Lost, t); err != nil {
-			return err
-		}
+	if err := s.watched(batches, end); err != nil {
+		return err
 	}
 	for _, when := range slices.SortedFunc(maps.Keys(batches), time.Time.Compare) {
 		s.ready = append(s.ready, batches[when])
 	}
 	s.at = end
+	return nil
+}
+
+// watched adds what netfate lost, and batches of the times of which there are rows of
+// other kinds only.
+func (s *pastSource) watched(batches map[time.Time]*record.Batch, end time.Time) error {
+	for _, kind := range history.Kinds() {
+		if slices.Contains(s.kinds, kind) {
+			continue
+		}
+		what := "DISTINCT time, step_s"
+		if kind == history.Lost {
+			what = "*"
+		}
+		t, err := s.ask(s.ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY time", what, kind, between(s.at, end)), history.Limits{Rows: pastRows})
+		if err != nil {
+			return err
+		}
+		add := s.add
+		if kind != history.Lost {
+			add = s.addTimes
+		}
+		if err := add(batches, kind, t); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -221,6 +254,23 @@ func (s *pastSource) add(batches map[time.Time]*record.Batch, kind string, t his
 		history.Requests: record.Fields(record.Request{}), history.Queries: record.Fields(record.Query{}),
 		history.Ledger: record.Fields(record.Entry{}), history.Lost: record.Fields(record.Lost{}),
 	}[kind]
+	return s.each(batches, kind, t, func(b *record.Batch, row map[string]any) error {
+		s.steps[lengths(b.End.Sub(b.Start))] = true
+		row["time"], row["start"] = b.End, b.Start
+		if err := appendRow(b, kind, fields, row); err != nil {
+			return fmt.Errorf("read %s of the history: %w", kind, err)
+		}
+		return nil
+	})
+}
+
+// addTimes makes the batches of an answer's times.
+func (s *pastSource) addTimes(batches map[time.Time]*record.Batch, kind string, t history.Table) error {
+	return s.each(batches, kind, t, func(*record.Batch, map[string]any) error { return nil })
+}
+
+// each calls do with each row of an answer, and the batch of its time.
+func (s *pastSource) each(batches map[time.Time]*record.Batch, kind string, t history.Table, do func(*record.Batch, map[string]any) error) error {
 	for _, values := range t.Rows {
 		row := map[string]any{}
 		for i, c := range t.Columns {
@@ -231,16 +281,13 @@ func (s *pastSource) add(batches map[time.Time]*record.Batch, kind string, t his
 		if !ok || !ok2 {
 			return fmt.Errorf("the history's %s have no time", kind)
 		}
-		length := time.Duration(step) * time.Second
-		s.steps[lengths(length)] = true
 		b := batches[start]
 		if b == nil {
-			b = &record.Batch{Start: start, End: start.Add(length)}
+			b = &record.Batch{Start: start, End: start.Add(time.Duration(step) * time.Second)}
 			batches[start] = b
 		}
-		row["time"], row["start"] = b.End, b.Start
-		if err := appendRow(b, kind, fields, row); err != nil {
-			return fmt.Errorf("read %s of the history: %w", kind, err)
+		if err := do(b, row); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -61,8 +61,8 @@ func TestPastAddsUp(t *testing.T) {
 	got := map[string]uint64{}
 	for _, kind := range history.Kinds() {
 		q := query{path: path}
-		s := &pastSource{ctx: t.Context(), ask: q.ask, kind: kind, at: time.Unix(0, 0), until: time.Now().AddDate(10, 0, 0), window: time.Hour}
-		if err := s.begin(); err != nil {
+		s, err := openPast(t.Context(), q.ask, time.Unix(0, 0), time.Now().AddDate(10, 0, 0), kind)
+		if err != nil {
 			continue // there was nothing of the kind
 		}
 		for {

@@ -81,7 +81,7 @@ func nouns() []noun {
 		{"request", "One HTTP request and its response, as far as it came; or a connection of TLS or QUIC whose requests cannot be read, as its handshake tells it. The source is who asked.", record.Request{}},
 		{"request sum", "Requests, and connections of TLS and QUIC, for one path, of one host, status, process or peer, over one interval or a whole capture.", record.RequestSum{}},
 		{"alert", "Losses that began, rose or ended at one place, as `netfate watch` tells them.", record.Alert{}},
-		{"change", "What differs between two recordings, as `netfate diff` tells it: places that lose packets, flows, owners.", record.Change{}},
+		{"change", "What differs between two recordings or times, as `netfate diff` tells it: places that lose packets, flows, owners.", record.Change{}},
 		{"ledger", "One line of the books: in a scope, a direction and a layer, the packets that came in, or where they went. The lines of a layer that are not `in` add up to those that are.", record.Entry{}},
 		{"lost", "What netfate itself could not keep, by place and reason: the number that spoils the others. It is never left out.", record.Lost{}},
 	}
