@@ -47,7 +47,7 @@ func run() error {
 	}
 	if cfg.only != "sockets" {
 		r := &results{cfg: cfg, began: time.Now()}
-		err = netlab.Run(func(tb netlab.TB) {
+		err = netlab.RunInterruptible(func(tb netlab.TB) {
 			if err := measureAll(tb, r); err != nil {
 				tb.Fatalf("%v", err)
 			}

@@ -271,7 +271,7 @@ func (s *sockets) markdown() string {
 // newSockets measures in a lab of its own.
 func newSockets(cfg config) (*sockets, error) {
 	s := &sockets{cfg: cfg, began: time.Now()}
-	err := netlab.Run(func(tb netlab.TB) {
+	err := netlab.RunInterruptible(func(tb netlab.TB) {
 		if err := measureSockets(newWire(tb), s); err != nil {
 			tb.Fatalf("measure what sockets say: %v", err)
 		}

@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"bufio"
 	"fmt"
 	"net/netip"
 	"os"
@@ -37,6 +38,44 @@ func TestLabGoesAway(t *testing.T) {
 		if _, err := os.Stat(name); !os.IsNotExist(err) {
 			t.Errorf("got %v for %s after the lab, want nothing there", err, name)
 		}
+	}
+}
+
+// TestSignalCleansUp plays a program that is asked to end while it measures.
+func TestSignalCleansUp(t *testing.T) {
+	need.Root(t)
+	if os.Getenv("NETLAB_RUNS") != "" {
+		_ = RunInterruptible(func(tb TB) {
+			fmt.Println(New(tb).NetNS("a").Path())
+			select {}
+		})
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run", "TestSignalCleansUp")
+	cmd.Env = append(os.Environ(), "NETLAB_RUNS=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	path, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = strings.TrimSuffix(path, "\n")
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("while it runs: %v", err)
+	}
+	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != 128+int(unix.SIGTERM) {
+		t.Errorf("got %v, want exit code %d", cmd.ProcessState, 128+int(unix.SIGTERM))
+	}
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("got %v for %s after SIGTERM, want nothing there", err, path)
 	}
 }
 

@@ -3,7 +3,10 @@ package netlab
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // Run calls f with a TB for programs that are no tests, cleans up when f
@@ -25,6 +28,28 @@ func Run(f func(TB)) (err error) {
 	return nil
 }
 
+// RunInterruptible is Run for programs that do not look for signals themselves:
+// SIGINT and SIGTERM clean up and end the program.
+func RunInterruptible(f func(TB)) error {
+	return Run(func(tb TB) {
+		s := tb.(*stage)
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
+		defer signal.Stop(signals)
+		over := make(chan struct{})
+		defer close(over)
+		go func() {
+			select {
+			case sig := <-signals:
+				s.tearDown()
+				os.Exit(128 + int(sig.(unix.Signal)))
+			case <-over:
+			}
+		}()
+		f(tb)
+	})
+}
+
 type failure string
 
 func (f failure) Error() string { return string(f) }
@@ -33,6 +58,7 @@ func (f failure) Error() string { return string(f) }
 type stage struct {
 	mu       sync.Mutex
 	cleanups []func()
+	tearing  sync.Mutex // held by the one that cleans up
 }
 
 func (s *stage) Helper() {}
@@ -48,6 +74,8 @@ func (s *stage) Cleanup(f func()) {
 }
 
 func (s *stage) tearDown() {
+	s.tearing.Lock()
+	defer s.tearing.Unlock()
 	s.mu.Lock()
 	list := s.cleanups
 	s.cleanups = nil
