@@ -8,6 +8,7 @@ import (
 	cryptotls "crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -268,4 +269,83 @@ func startBoring(t *testing.T, n *netlab.NetNS, role string, f tlsFiles) *peer {
 	where, err := filepath.Abs(libraries[0])
 	check(t, err)
 	return startPeer(t, n, "", []string{"LD_LIBRARY_PATH=" + where}, "/usr/bin/python3", "-c", boringPeer, where, role, f.cert, f.key)
+}
+
+// pair is a kind of server and a kind of client.
+type pair struct {
+	name   string
+	port   int
+	server func(*testing.T, *netlab.NetNS, tlsFiles) *peer
+	client func(*testing.T, *netlab.NetNS, int) *peer
+	asks   string // is in what the client says
+	gets   string // is in what it gets
+}
+
+const request = "GET /asked HTTP/1.1\r\nHost: peer\r\nConnection: close\r\n\r\n"
+
+func pairs(t *testing.T) []pair {
+	stripped := ownProgram(t, true)
+	self, err := os.Executable()
+	check(t, err)
+	address := func(port int) string { return fmt.Sprintf("10.0.0.2:%d", port) }
+	ofGo := func(program string) func(t *testing.T, n *netlab.NetNS, f tlsFiles) *peer {
+		return func(t *testing.T, n *netlab.NetNS, f tlsFiles) *peer {
+			return goPeer(t, n, program, "serve", address(4433), f.cert, f.key)
+		}
+	}
+	gnutls := func(t *testing.T, n *netlab.NetNS, f tlsFiles) *peer {
+		return startPeer(t, n, "", nil, "gnutls-serv", "--echo", "--port", "4433", "--x509certfile", f.cert, "--x509keyfile", f.key)
+	}
+	opensslServer := func(t *testing.T, n *netlab.NetNS, f tlsFiles) *peer {
+		p := &peer{cmd: exec.Command("openssl", "s_server", "-quiet", "-naccept", "1", "-accept", "4433", "-cert", f.cert, "-key", f.key)}
+		in, answer, err := os.Pipe() // which stays open, or it would leave before it has read
+		check(t, err)
+		t.Cleanup(func() { check(t, errors.Join(in.Close(), answer.Close())) })
+		_, err = answer.WriteString("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhere\n")
+		check(t, err)
+		p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = in, &p.out, &p.out
+		n.Start(p.cmd)
+		return p
+	}
+	curl := func(version string) func(t *testing.T, n *netlab.NetNS, port int) *peer {
+		return func(t *testing.T, n *netlab.NetNS, port int) *peer {
+			return startPeer(t, n, "", nil, "curl", "--noproxy", "*", "-sk", version, "--data", strings.Repeat("body ", 200), "https://"+address(port)+"/asked")
+		}
+	}
+	python := func(t *testing.T, n *netlab.NetNS, port int) *peer {
+		return startPeer(t, n, "", nil, "/usr/bin/python3", "-c", fmt.Sprintf(`
+import http.client, ssl
+c = http.client.HTTPSConnection("10.0.0.2", %d, context=ssl._create_unverified_context())
+for i in range(3):
+    c.request("POST", "/asked", body="body " * 200)
+    c.getresponse().read()
+c.close()
+`, port))
+	}
+	client := func(t *testing.T, n *netlab.NetNS, port int) *peer {
+		return goPeer(t, n, self, "get", "https://"+address(port), "1")
+	}
+	page := func(t *testing.T, n *netlab.NetNS, port int) *peer {
+		return startPeer(t, n, "", nil, "curl", "--noproxy", "*", "-sk", "https://"+address(port)+"/asked")
+	}
+	openssl := func(t *testing.T, n *netlab.NetNS, port int) *peer {
+		return startPeer(t, n, request, nil, "openssl", "s_client", "-quiet", "-connect", address(port))
+	}
+	cli := func(t *testing.T, n *netlab.NetNS, port int) *peer {
+		return startPeer(t, n, request, nil, "gnutls-cli", "--insecure", "--port", "4433", "10.0.0.2")
+	}
+	boring := func(t *testing.T, n *netlab.NetNS, f tlsFiles) *peer { return startBoring(t, n, "server", f) }
+	boringClient := func(t *testing.T, n *netlab.NetNS, _ int) *peer { return startBoring(t, n, "client", tlsFiles{}) }
+	return []pair{
+		{"curl, nginx", 443, startNginx, curl("--http1.1"), "POST /asked HTTP/1.1\r\n", "/asked here\n"},
+		{"curl, nginx, HTTP2", 443, startNginx, curl("--http2"), "PRI * HTTP/2.0\r\n", "/asked here\n"},
+		{"python, nginx", 443, startNginx, python, "POST /asked HTTP/1.1\r\n", "/asked here\n"},
+		{"curl, Go, HTTP2", 4433, ofGo(self), curl("--http2"), "PRI * HTTP/2.0\r\n", "body body"},
+		{"python, stripped Go", 4433, ofGo(stripped), python, "POST /asked HTTP/1.1\r\n", "body body"},
+		{"Go, Go", 4433, ofGo(self), client, "GET /0 HTTP/1.1\r\n", "HTTP/1.1 200 OK\r\n"},
+		{"curl, openssl", 4433, opensslServer, page, "GET /asked HTTP/1.1\r\n", "HTTP/1.1 200 OK\r\n"},
+		{"openssl, nginx", 443, startNginx, openssl, request, "/asked here\n"},
+		{"boringssl, boringssl", 4433, boring, boringClient, "GET /asked HTTP/1.1\r\n", "HTTP/1.1 200 OK\r\n"},
+		{"gnutls, gnutls", 4433, gnutls, cli, "GET /asked HTTP/1.1", "GET /asked HTTP/1.1"},
+	}
 }
