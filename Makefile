@@ -15,7 +15,7 @@ CLANG_PACKAGES := clang-19 llvm-19 libbpf-dev
 TEST_PACKAGES := $(CLANG_PACKAGES) clang-format-19 gcc g++ libc6-dev systemtap-sdt-dev curl libpcre2-8-0 \
 	iproute2 nftables iperf3 tcpdump ethtool conntrack socat netcat-openbsd \
 	iputils-ping iputils-arping procps hping3 python3 jq bpftool tshark nghttp2-client tcpreplay \
-	dnsmasq-base bind9-dnsutils openssl gnutls-bin $(UI_PACKAGES)
+	dnsmasq-base bind9-dnsutils openssl gnutls-bin podman runc $(UI_PACKAGES)
 # For tests, unpacked below bin/ and not installed.
 WEB_PACKAGES := nginx wrk libluajit-5.1-2 android-libboringssl
 VM_PACKAGES := busybox-static cpio kmod qemu-system-x86 xz-utils

@@ -81,6 +81,7 @@ FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel.
 	f.DurationVar(&w.every, "every", w.every, "length of an interval")
 	f.StringVarP(&w.read, "read", "r", "", "read a recording instead of this host; needs no privileges")
 	w.selection(cmd)
+	w.calling(cmd)
 	f.SortFlags = false
 	return cmd
 }

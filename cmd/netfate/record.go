@@ -70,6 +70,7 @@ recording; one that is added twice counts twice.`,
 	f.DurationVarP(&w.duration, "duration", "d", 0, "stop after this long, for example 8h (0: until Ctrl-C)")
 	f.DurationVar(&w.every, "every", w.every, "length of an interval")
 	w.selection(cmd)
+	w.calling(cmd)
 	return cmd
 }
 

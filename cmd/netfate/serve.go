@@ -20,6 +20,7 @@ import (
 	"github.com/netfate/netfate/internal/agent"
 	"github.com/netfate/netfate/internal/api"
 	"github.com/netfate/netfate/internal/config"
+	"github.com/netfate/netfate/internal/enrich/identity"
 	"github.com/netfate/netfate/internal/enrich/netns"
 	"github.com/netfate/netfate/internal/filter"
 	"github.com/netfate/netfate/internal/history"
@@ -143,11 +144,28 @@ func watching(ctx context.Context, cfg *config.Config) (agent.Config, error) {
 	if err != nil {
 		return agent.Config{}, err
 	}
+	sources, err := namers(&cfg.Identity)
+	if err != nil {
+		return agent.Config{}, err
+	}
 	return agent.Config{
 		Drops: s.Drops, Flows: s.Flows, Conns: s.Conns, Queries: s.Queries, Requests: s.Requests, Plaintext: s.TLS, Ledger: s.Ledger,
 		Names: s.Names && (s.Drops || s.Flows || s.Conns), Secrets: s.Secrets, Budget: s.Budget, Filter: pair, Interval: cfg.Interval,
 		Book: book, Partial: true, Measure: s.Measure,
+		Containers: identity.New(func(text string) { say("%s", text) }, sources...),
 	}, nil
+}
+
+// namers are who is asked what containers and pods are called.
+func namers(cfg *config.Identity) ([]identity.Source, error) {
+	sources, err := identity.Runtimes(cfg.Runtimes)
+	if err != nil {
+		return nil, usagef("identity.runtimes: %w", err)
+	}
+	if p := cfg.Pods; p.URL != "" {
+		sources = append(sources, &identity.Pods{URL: p.URL, TokenFile: p.TokenFile, CAFile: p.CAFile, SkipVerify: p.SkipVerify})
+	}
+	return sources, nil
 }
 
 func newServer(ctx context.Context, cfg *config.Config, store history.Store, book *verdict.Book, costs *costMeter) (*api.Server, error) {

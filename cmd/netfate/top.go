@@ -80,6 +80,7 @@ func (w *watch) screenWanted() bool {
 
 func (w *watch) fullScreen(ctx context.Context, args []string, plaintext bool) error {
 	narrowed := expression(args) != "" || w.iface != "" || w.pid != 0 || w.comm != "" || w.container != ""
+	w.onScreen = true
 	w.cfg.Drops, w.cfg.Flows, w.cfg.Conns, w.cfg.OpenConns, w.cfg.Queries, w.cfg.Requests = true, true, true, true, true, true
 	w.cfg.Samples, w.cfg.Plaintext, w.cfg.Ledger = fewSamples, plaintext, !narrowed
 	if err := w.prepare(ctx, args); err != nil {

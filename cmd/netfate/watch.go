@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 	"golang.org/x/term"
 
 	"github.com/netfate/netfate/internal/agent"
+	"github.com/netfate/netfate/internal/enrich/container"
+	"github.com/netfate/netfate/internal/enrich/identity"
 	"github.com/netfate/netfate/internal/enrich/netns"
 	"github.com/netfate/netfate/internal/filter"
 	"github.com/netfate/netfate/internal/recording"
@@ -34,6 +37,8 @@ type watch struct {
 	container string
 	raw       bool
 	noNames   bool
+	runtimes  []string
+	onScreen  bool // the whole terminal is drawn
 
 	past past
 	packets
@@ -50,11 +55,17 @@ func (w *watch) flags(cmd *cobra.Command) {
 	f.IntVarP(&w.rows, "rows", "n", 0, "rows to show (0: as many as fit, or all)")
 	f.StringVarP(&w.read, "read", "r", "", "read a recording instead of this host; needs no privileges")
 	w.selection(cmd)
+	w.calling(cmd)
 }
 
 // naming adds the flag of commands that show peers.
 func (w *watch) naming(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&w.noNames, "no-names", false, "do not watch DNS answers for the names of peers")
+}
+
+// calling adds the flag of commands that show containers.
+func (w *watch) calling(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVar(&w.runtimes, "runtimes", []string{identity.Auto}, "who is asked for containers' names: docker:SOCKET, cri:SOCKET, auto or none")
 }
 
 // selection adds the flags that restrict what is shown.
@@ -75,7 +86,7 @@ func (w *watch) selection(cmd *cobra.Command) {
 const minEvery = 100 * time.Millisecond
 
 // prepare turns flags and the filter expression in args into a configuration.
-func (w *watch) prepare(ctx context.Context, args []string) error {
+func (w *watch) prepare(ctx context.Context, args []string) (err error) {
 	switch {
 	case w.every < minEvery:
 		return usagef("--every %v is too short: %v is the shortest", w.every, minEvery)
@@ -87,6 +98,9 @@ func (w *watch) prepare(ctx context.Context, args []string) error {
 	w.cfg.Interval, w.cfg.Raw = w.every, w.raw
 	w.cfg.Names = !w.noNames && (w.cfg.Drops || w.cfg.Flows || w.cfg.Conns)
 	w.cfg.Select = agent.Select{Interface: w.iface, PID: w.pid, Comm: w.comm, Container: w.container}
+	if w.cfg.Containers, err = w.containers(); err != nil {
+		return usagef("--runtimes: %w", err)
+	}
 	expr := expression(args)
 	if w.read != "" && expr != "" {
 		return usagef("a filter expression looks into packets, and %s holds counts of them: "+
@@ -102,6 +116,28 @@ func (w *watch) prepare(ctx context.Context, args []string) error {
 	pair, err := filter.Programs(ctx, expr)
 	w.cfg.Filter = pair
 	return refusal(expr, err)
+}
+
+// nobody is what --runtimes says to ask nobody.
+const nobody = "none"
+
+// containers is who names containers, nil for nobody.
+func (w *watch) containers() (*identity.Table, error) {
+	if len(w.runtimes) == 0 || slices.Equal(w.runtimes, []string{nobody}) || w.gone() {
+		return nil, nil
+	}
+	sources, err := identity.Runtimes(w.runtimes)
+	if err != nil {
+		return nil, err
+	}
+	return identity.New(w.note, sources...), nil
+}
+
+// note says what is worth to know and no error, unless the screen is not for it.
+func (w *watch) note(text string) {
+	if !w.onScreen {
+		fmt.Fprintln(os.Stderr, "netfate: note:", text)
+	}
 }
 
 func expression(args []string) string { return strings.TrimSpace(strings.Join(args, " ")) }
@@ -123,7 +159,12 @@ func hint(text string) string {
 }
 
 func (w *watch) resolveNetNS(ctx context.Context) (uint32, error) {
-	inode, err := netns.New(netns.Config{}).Resolve(ctx, w.netns)
+	called := w.cfg.Containers
+	if called != nil {
+		called.Refresh(ctx)
+	}
+	cgroups := container.New(container.Config{Namer: agent.Namer(called)})
+	inode, err := netns.New(netns.Config{Container: cgroups.Container}).Resolve(ctx, w.netns)
 	if err != nil {
 		return 0, fmt.Errorf("--netns: %w", err)
 	}

@@ -51,7 +51,7 @@ func TestFilterOfConns(t *testing.T) {
 // TestConnRecord checks what becomes of the kernel's numbers.
 func TestConnRecord(t *testing.T) {
 	l := &live{tick: uint64(4 * time.Millisecond), clock: kernel.Clock{Mono: 5e9, Real: 1_800_000_000e9}}
-	l.names = newNames("web1", nil, nil)
+	l.names = newNames("web1", nil, nil, nil)
 	l.names.ifaces = iface.New(func(uint32) (string, bool) { return "", false })
 	base := decode.ConnEvent{
 		Conn: decode.Conn{

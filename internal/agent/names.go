@@ -9,6 +9,7 @@ import (
 
 	"github.com/netfate/netfate/internal/decode"
 	"github.com/netfate/netfate/internal/enrich/container"
+	"github.com/netfate/netfate/internal/enrich/identity"
 	"github.com/netfate/netfate/internal/enrich/iface"
 	"github.com/netfate/netfate/internal/enrich/netns"
 	"github.com/netfate/netfate/internal/enrich/process"
@@ -38,11 +39,12 @@ type names struct {
 	ownerless // sockets of owners that packets did not tell
 }
 
-// newNames returns caches that know nothing yet.
-func newNames(host string, reasons *kernel.Reasons, book *verdict.Book) *names {
+// newNames returns caches that know nothing yet. Containers have the names that
+// called has, and their ids only if it is nil.
+func newNames(host string, called *identity.Table, reasons *kernel.Reasons, book *verdict.Book) *names {
 	n := &names{host: host, reasons: reasons, book: book,
 		learned: map[decode.ProcessKey]struct{}{}}
-	n.cgroups = container.New(container.Config{})
+	n.cgroups = container.New(container.Config{Namer: Namer(called)})
 	n.netns = netns.New(netns.Config{Container: func(cgroup string) (id, name string) {
 		var o record.Owner
 		n.cgroups.Describe(cgroup, &o)
@@ -53,6 +55,17 @@ func newNames(host string, reasons *kernel.Reasons, book *verdict.Book) *names {
 		Cgroup: n.cgroups.Path, Describe: n.cgroups.Describe, Legacy: legacyCgroups(),
 	})
 	return n
+}
+
+// Namer has containers named by a table; nil for none.
+func Namer(called *identity.Table) container.Namer {
+	if called == nil {
+		return nil
+	}
+	return func(i container.Info) (container.Names, bool) {
+		n, final := called.Name(i.FullID, i.PodUID)
+		return container.Names(n), final
+	}
 }
 
 // refreshTime bounds how long one interval waits for names of each kind; what

@@ -26,7 +26,7 @@ const (
 func resolver(t *testing.T) (l *live, hear func(pid uint32, at uint64, question, answer string)) {
 	t.Helper()
 	l = &live{clock: kernel.Clock{Mono: 1000 * seconds, Real: 1_800_000_000e9}, peers: newPeers(), dropTable: table.NewDrops()}
-	l.names = newNames("web1", nil, nil)
+	l.names = newNames("web1", nil, nil, nil)
 	l.names.ifaces = iface.New(func(uint32) (string, bool) { return "", false })
 	for pid := range uint32(20) { // no kernel side to ask about them
 		l.names.learned[decode.ProcessKey{Start: 1, PID: pid}] = struct{}{}

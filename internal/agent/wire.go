@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/netfate/netfate/internal/enrich/identity"
 	"github.com/netfate/netfate/internal/filter"
 	"github.com/netfate/netfate/internal/kernel"
 	"github.com/netfate/netfate/internal/ledger"
@@ -51,6 +52,8 @@ type Config struct {
 	// Names calls peers as DNS answers called them that their owners got; where DNS
 	// cannot be watched, peers have none.
 	Names bool
+	// Containers names containers, and is kept at it while Run runs; nil names none.
+	Containers *identity.Table
 	// Filter restricts what the kernel counts; nil counts everything.
 	Filter *filter.Pair
 	// Select restricts what the sinks get.
@@ -117,6 +120,12 @@ func Run(ctx context.Context, cfg Config, outputs []Output, ready func(lacks []s
 	defer func() { l.names.symbols.Wait() }() // it may still read, if we stop early
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if cfg.Containers != nil && cfg.owned() {
+		var naming sync.WaitGroup
+		defer naming.Wait()
+		naming.Go(func() { cfg.Containers.Run(ctx) })
+		defer cancel(nil)
+	}
 	var queues []*queue
 	var alive atomic.Int64
 	alive.Store(int64(len(outputs)))
@@ -210,7 +219,7 @@ func wire(cfg Config) (*live, error) {
 	if err := kernel.LiftMemlock(); err != nil {
 		return nil, err
 	}
-	l := &live{cfg: cfg, names: newNames(host, reasons, book), dropTable: table.NewDrops(), tick: tickNS()}
+	l := &live{cfg: cfg, names: newNames(host, cfg.Containers, reasons, book), dropTable: table.NewDrops(), tick: tickNS()}
 	if cfg.Ledger {
 		l.books = books{reader: counters.New(), ledger: ledger.New(book), only: cfg.Select.NetNS}
 	}

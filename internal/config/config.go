@@ -8,6 +8,8 @@ package config
 import (
 	"fmt"
 	"math"
+	"net/url"
+	"strings"
 	"time"
 )
 
@@ -16,6 +18,7 @@ import (
 type Config struct {
 	Interval time.Duration `yaml:"interval" doc:"Time between two batches: rows of the history and updates of the page are of so long."`
 	Sensors  Sensors       `yaml:"sensors" doc:"What is watched."`
+	Identity Identity      `yaml:"identity" doc:"Who is asked what containers and pods are called."`
 	History  History       `yaml:"history" doc:"What is kept."`
 	API      API           `yaml:"api" doc:"The HTTP API and the web page."`
 }
@@ -34,6 +37,20 @@ type Sensors struct {
 	Filter   string  `yaml:"filter" doc:"A pcap-filter expression that restricts what is counted, as in tcpdump; empty counts everything."`
 	Budget   float64 `yaml:"budget" doc:"Share of all CPUs that reading requests may take while they are busy, of 1."`
 	Measure  bool    `yaml:"measure" doc:"Have the kernel time every BPF program on this host, so that the status tells ns per event; costs each of their runs some 20 to 100 ns."`
+}
+
+// Identity is who is asked what containers are called.
+type Identity struct {
+	Runtimes []string `yaml:"runtimes" doc:"Sockets of container runtimes: docker:PATH, which podman speaks too, cri:PATH, or auto for those that are there by default. Who may write to such a socket owns the host, and netfate only reads."`
+	Pods     Pods     `yaml:"pods" doc:"A kubelet or an API server of Kubernetes."`
+}
+
+// Pods says how pods are asked for.
+type Pods struct {
+	URL        string `yaml:"url" doc:"Where pods are listed, as https://127.0.0.1:10250/pods of a kubelet, or https://SERVER/api/v1/pods?fieldSelector=spec.nodeName%3DNODE; empty asks nobody."`
+	TokenFile  string `yaml:"token_file" doc:"File with the token to show there, read each time."`
+	CAFile     string `yaml:"ca_file" doc:"Authorities that vouch for the server, in PEM; empty takes this host's."`
+	SkipVerify bool   `yaml:"skip_verify" doc:"Take any certificate, whatever ca_file says, as kubelets sign their own: whoever listens there gets the token."`
 }
 
 // History is what is kept.
@@ -77,7 +94,8 @@ func Default() Config {
 		Sensors: Sensors{
 			Drops: true, Flows: true, Conns: true, Queries: true, Requests: true, TLS: true, Ledger: true, Names: true, Budget: 0.02,
 		},
-		History: History{Path: "/var/lib/netfate/history.duckdb", Size: 2e9, Age: 730 * 24 * time.Hour, MemoryRows: 1 << 16},
+		Identity: Identity{Runtimes: []string{"auto"}},
+		History:  History{Path: "/var/lib/netfate/history.duckdb", Size: 2e9, Age: 730 * 24 * time.Hour, MemoryRows: 1 << 16},
 		API: API{
 			Listen: []string{"unix:/run/netfate/netfate.sock", "127.0.0.1:7323"}, SocketMode: 0o660, Hosts: []string{},
 			Rate: 50, Burst: 200, QuestionTime: 20 * time.Second, Questions: 4, Clients: 256,
@@ -106,9 +124,26 @@ func (c *Config) check() (wrong []error) {
 	if b := c.Sensors.Budget; math.IsNaN(b) || b <= 0 || b > 1 {
 		say("sensors.budget", "%v is not above 0 and up to 1", b)
 	}
+	c.Identity.check(say)
 	c.History.check(say)
 	c.API.check(say)
 	return wrong
+}
+
+func (i *Identity) check(say func(key, format string, args ...any)) {
+	for _, r := range i.Runtimes {
+		if kind, path, _ := strings.Cut(r, ":"); r != "auto" && (kind != "docker" && kind != "cri" || !strings.HasPrefix(path, "/")) {
+			say("identity.runtimes", "%q is not docker:PATH, cri:PATH or auto", r)
+		}
+	}
+	u, err := url.Parse(i.Pods.URL)
+	switch {
+	case i.Pods == (Pods{}):
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		say("identity.pods.url", "%q is no https://HOST:PORT/PATH", i.Pods.URL)
+	case u.Scheme == "http" && i.Pods.TokenFile != "":
+		say("identity.pods.url", "%s would show the token to everybody on the way: use https", i.Pods.URL)
+	}
 }
 
 func (h *History) check(say func(key, format string, args ...any)) {

@@ -46,6 +46,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 interval: 1s
 sensors: {drops: false, flows: true, conns: false, queries: false, requests: false, tls: false, ledger: false,
   names: false, secrets: true, filter: port 53, budget: 0.5, measure: true}
+identity: {runtimes: ["cri:/run/r"], pods: {url: "https://n/pods", token_file: /t, ca_file: /c, skip_verify: true}}
 history: {path: none, size: 3GB, age: 48h, memory_rows: 9}
 api:
   listen: ["unix:/run/x", "[::1]:1"]
@@ -88,6 +89,10 @@ func TestFaults(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"empty", "", ""},
 		{"only comments", "# nothing\n", ""},
+		{"runtimes", "identity: {runtimes: [auto, \"cri:/run/x\", podman]}", `identity.runtimes: "podman" is not docker:PATH, cri:PATH or auto`},
+		{"pods nowhere", "identity: {pods: {url: /pods}}", `identity.pods.url: "/pods" is no https://HOST:PORT/PATH`},
+		{"pods without an address", "identity: {pods: {token_file: /t}}", `identity.pods.url: "" is no https://HOST:PORT/PATH`},
+		{"a token for everybody", "identity: {pods: {url: \"http://n:10255/pods\", token_file: /t}}", "use https"},
 		{"no map", "hello", "cannot unmarshal"},
 		{"not yaml", "a: [", "line 1"},
 		{"two documents", "interval: 1s\n---\ninterval: 2s\n", "more than one document"},

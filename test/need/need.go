@@ -209,7 +209,9 @@ func Command(t testing.TB, dir string) string {
 		return filepath.Join(built, name)
 	}
 	path := filepath.Join(t.TempDir(), name)
-	if out, err := exec.Command("go", "build", "-o", path, dir).CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-o", path, dir)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // static, so that it runs in an empty container
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", dir, err, out)
 	}
 	return path
