@@ -46,3 +46,40 @@ func Of(b *record.Batch, kind string) (n int, at func(i int) any) {
 func list[R any](rows []R) (int, func(int) any) {
 	return len(rows), func(i int) any { return &rows[i] }
 }
+
+// Count is a measure that no field of a single record has, since each record is
+// one: it says which records are counted.
+type Count struct {
+	Name string
+	// Is reports whether a record, as Of points to it, is one of these.
+	Is func(rec any) bool
+}
+
+// Counts returns the counts of a kind, which come before its measures. They count as
+// the tables of the commands do.
+func Counts(kind string) []Count {
+	switch kind {
+	case Conns:
+		return []Count{
+			{Conns, every},
+			{"failed", func(rec any) bool { return rec.(*record.Conn).Event == record.ConnFailed }},
+		}
+	case Requests:
+		return []Count{
+			{Requests, every},
+			{"errors", func(rec any) bool {
+				r := rec.(*record.Request)
+				return r.Status >= 500 || r.Error != "" && r.Error != record.Unasked
+			}},
+		}
+	case Queries:
+		return []Count{
+			{Queries, every},
+			{"unanswered", func(rec any) bool { return rec.(*record.Query).Error == record.Unanswered }},
+			{"failed", func(rec any) bool { r := rec.(*record.Query); return r.RCode != "" && r.RCode != "NOERROR" }},
+		}
+	}
+	return nil
+}
+
+func every(any) bool { return true }

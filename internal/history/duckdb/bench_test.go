@@ -17,10 +17,11 @@ import (
 
 // BenchmarkAppend stores rows in bulk: each of a batch is a row of its own.
 func BenchmarkAppend(b *testing.B) {
-	s := open(b, Config{Path: filepath.Join(b.TempDir(), "history.duckdb"), MaxPending: 1 << 20, MaxQueue: 1 << 30})
+	s := open(b, Config{Path: filepath.Join(b.TempDir(), "history.duckdb"), MaxQueue: 1 << 30})
 	defer s.Close()
-	const rows = 100_000
+	rows := s.cfg.MaxPending
 	minute := 0
+	b.ReportAllocs()
 	for b.Loop() {
 		b.StopTimer()
 		batch := historytest.Batch(historytest.Begin().Add(time.Duration(minute) * time.Minute))

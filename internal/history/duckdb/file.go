@@ -5,7 +5,6 @@ package duckdb
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"os"
@@ -349,7 +348,7 @@ func (f *file) write(ctx context.Context, m *minutes, seq int64) error {
 	err := f.transact(ctx, func(ctx context.Context) error {
 		for i, k := range f.kinds {
 			for j, r := range resolutions() {
-				some, err := f.append(k, j, r, m.rows[i])
+				some, err := f.append(k, j, r, &m.tables[i])
 				if err != nil {
 					return fmt.Errorf("write %s: %w", k.table(r), err)
 				}
@@ -366,39 +365,6 @@ func (f *file) write(ctx context.Context, m *minutes, seq int64) error {
 	}
 	f.marks, f.spans, f.newest, f.seq = marks, have, newest, seq
 	return nil
-}
-
-// append stores rows of a kind at one resolution, and says which span they have: as
-// minutes, unless they are so old that those were given up, and of the others those
-// that come too late to be rolled up.
-func (f *file) append(k *kind, i int, r resolution, rows map[string]*row) (have span, err error) {
-	have = noSpan()
-	for _, row := range rows {
-		if row.minute >= f.marks.since[i] && row.minute < f.marks.until[i] {
-			have.add(span{row.minute, row.minute}.stepOf(r.step))
-		}
-	}
-	if have.newest < 0 {
-		return have, nil
-	}
-	return have, f.writer.Raw(func(conn any) (err error) {
-		a, err := duck.NewAppenderFromConn(conn.(driver.Conn), "", k.table(r))
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, a.Close()) }()
-		var args []driver.Value
-		for _, row := range rows {
-			if row.minute < f.marks.since[i] || row.minute >= f.marks.until[i] {
-				continue
-			}
-			args = row.args(args, k, f.order[k.table(r)], r.step)
-			if err := a.AppendRow(args...); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }
 
 // rollUp adds up what is complete: all steps that ended before the newest minute.

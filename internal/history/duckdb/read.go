@@ -123,7 +123,7 @@ func (s *store) check(q *history.Question) (c question, err error) {
 			return c, err
 		}
 		c.by = append(c.by, col)
-		c.fine = c.fine || col.class == fineColumn || col.class == lettersColumn
+		c.fine = c.fine || col.onlyMinutes()
 	}
 	var all []string
 	for _, w := range q.Where {
@@ -164,7 +164,7 @@ func (c *question) condition(w history.Condition) (string, error) {
 	if len(w.Values) == 0 {
 		return "", fmt.Errorf("%w: %s is compared with nothing", history.ErrQuestion, w.Field)
 	}
-	c.fine = c.fine || col.class == fineColumn || col.class == lettersColumn
+	c.fine = c.fine || col.onlyMinutes()
 	var either []string
 	for _, v := range w.Values {
 		text, arg, err := col.compare(v)
@@ -419,29 +419,18 @@ func (f *file) minutes(ctx context.Context) (*minutes, error) {
 		if err != nil {
 			return nil, err
 		}
-		for n, values := range all {
-			m.rows[i][strconv.Itoa(n)] = k.row(values)
-			m.len++
+		p := &m.tables[i]
+		for _, values := range all {
 			minute := values[0].(time.Time).Unix()
+			p.minute = append(p.minute, minute)
+			for j := range k.columns {
+				p.cells[j].put(&k.columns[j], values[j+1])
+			}
+			m.len++
 			m.old, m.new = min(m.old, minute), max(m.new, minute)
 		}
 	}
 	return m, nil
-}
-
-// row is a stored row as one that is to be written; the first value is its time.
-func (k *kind) row(values []any) *row {
-	r := &row{minute: values[0].(time.Time).Unix(), sums: make([]sum, len(k.columns))}
-	for i, v := range values[1:] {
-		r.values = append(r.values, v)
-		switch n := v.(type) {
-		case uint64:
-			r.sums[i] = sum{n, true}
-		case int64:
-			r.sums[i] = sum{uint64(n), true}
-		}
-	}
-	return r
 }
 
 func (v *view) status(ctx context.Context, st *history.Status) error {

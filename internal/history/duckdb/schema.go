@@ -51,8 +51,9 @@ const (
 type column struct {
 	name, typ, unit string // as history.Column
 	class           class
-	field           *record.Field // nil for counts that no record has
-	signed          bool
+	form            form
+	offset          uintptr               // of the field in its record
+	count           func(record any) bool // of counts, which no record has: whether it is one
 }
 
 // sql is the column's type in DuckDB. Addresses are text: it compresses better than
@@ -76,6 +77,9 @@ func (c *column) adds() bool { return c.class == sumColumn }
 func (c *column) distinguishes() bool {
 	return c.class == keyColumn || c.class == fineColumn || c.class == bucketColumn
 }
+
+// onlyMinutes reports whether the column is null in what is longer than a minute.
+func (c *column) onlyMinutes() bool { return c.class == fineColumn || c.class == lettersColumn }
 
 // kind is one kind of record.
 type kind struct {
@@ -148,36 +152,26 @@ func exceptions(kind string) map[string]class {
 	return all
 }
 
-// counts are the measures that single records have, each being one.
-func counts(kind string) []string {
-	switch kind {
-	case history.Conns:
-		return []string{"conns", "failed"}
-	case history.Requests:
-		return []string{"requests", "errors"}
-	case history.Queries:
-		return []string{"queries", "unanswered", "failed"}
-	}
-	return nil
-}
-
+// newKind makes a kind of the fields of its record.
 func newKind(name string, rec any) *kind {
 	k := &kind{name: name}
-	for _, c := range counts(name) {
-		k.columns = append(k.columns, column{name: c, typ: "uint", class: sumColumn})
+	for _, c := range history.Counts(name) {
+		k.columns = append(k.columns, column{name: c.Name, typ: "uint", class: sumColumn, count: c.Is})
 	}
 	special := exceptions(name)
-	v := reflect.New(reflect.TypeOf(rec)).Elem()
+	empty := reflect.New(reflect.TypeOf(rec)).Elem()
 	fields := record.Fields(rec)
 	for i := range fields {
 		f := &fields[i]
-		c := column{name: f.Name, typ: f.Type, unit: f.Unit, field: f, class: classOf(f), signed: f.Of(v).Kind() == reflect.Int64}
+		c := column{name: f.Name, typ: f.Type, unit: f.Unit, class: classOf(f)}
 		if s, ok := special[f.Name]; ok {
 			c.class = s
 		}
-		if c.class != leftOut {
-			k.columns = append(k.columns, c)
+		if c.class == leftOut {
+			continue
 		}
+		c.form, c.offset = place(f, empty)
+		k.columns = append(k.columns, c)
 	}
 	return k
 }

@@ -47,7 +47,7 @@ type store struct {
 	dropped  map[string]uint64
 	degraded string
 
-	// Owned by run.
+	// Owned by run, once it runs.
 	pending *minutes
 	written time.Time // the last write
 	seq     int64
@@ -85,6 +85,7 @@ func Open(cfg Config) (history.Store, error) {
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open history %s: %w", cfg.Path, err)
 	}
+	s.written = time.Now()
 	go s.run()
 	return s, nil
 }
@@ -338,7 +339,6 @@ func (s *store) run() {
 	defer close(s.done)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	s.written = time.Now()
 	for {
 		select {
 		case o, ok := <-s.orders:
