@@ -24,6 +24,7 @@ import (
 	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/history/duckdb"
 	"github.com/netfate/netfate/internal/history/memory"
+	"github.com/netfate/netfate/internal/inventory"
 	"github.com/netfate/netfate/internal/record"
 )
 
@@ -196,6 +197,16 @@ func (p *pulse) run(ctx context.Context) {
 	}
 }
 
+// objects looks at the BPF programs and maps of the host. It needs CAP_SYS_ADMIN to
+// be told of them, CAP_SYS_PTRACE to see who holds them and CAP_DAC_READ_SEARCH where
+// they are pinned: all are kept.
+func objects(ctx context.Context, measured bool) (api.Objects, error) {
+	found := api.Objects{Counted: measured || inventory.StatsEnabled()}
+	var err error
+	found.Programs, found.Maps, err = inventory.Objects(ctx, inventory.Config{Note: func(text string) { found.Missed = append(found.Missed, text) }})
+	return found, err
+}
+
 // notify tells systemd; without it nobody listens, and nothing happens.
 func notify(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
@@ -210,7 +221,7 @@ func kept() []cap.Value {
 		cap.PERFMON,         // attach to libraries that processes load
 		cap.NET_ADMIN,       // netlink: counters, rules, sockets
 		cap.SYS_PTRACE,      // /proc/PID of others: names, namespaces, libraries
-		cap.SYS_ADMIN,       // enter network namespaces; on older kernels, attach to libraries
+		cap.SYS_ADMIN,       // enter network namespaces; list BPF programs; on older kernels, attach to libraries
 		cap.SYSLOG,          // addresses of symbols, which are read after the start
 		cap.DAC_READ_SEARCH, // libraries and namespaces below /proc/PID/root; cgroups by handle
 	}

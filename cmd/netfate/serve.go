@@ -179,7 +179,8 @@ func newServer(ctx context.Context, cfg *config.Config, store history.Store, boo
 	}
 	return api.New(api.Config{
 		API: cfg.API, Page: webui.Handler(), Store: store, Book: book, About: about, Costs: costs.costs,
-		Path: func(ctx context.Context, inode uint32) string { return pathOf(ctx, netns.New(netns.Config{}), inode) },
+		Path:    func(ctx context.Context, inode uint32) string { return pathOf(ctx, netns.New(netns.Config{}), inode) },
+		Objects: func(ctx context.Context) (api.Objects, error) { return objects(ctx, cfg.Sensors.Measure) },
 		// Strangers' faults are theirs: a scan of ports must not fill the log.
 		Base: &http.Server{ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Second},
 		Log:  func(line string) { say("%s", line) },

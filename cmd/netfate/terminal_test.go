@@ -14,6 +14,7 @@ import (
 	"github.com/charmbracelet/x/vt"
 	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/screens from what the program shows")
@@ -89,6 +90,16 @@ func (x *terminal) resize(width, height int) {
 	if err := pty.Setsize(x.master, &pty.Winsize{Cols: uint16(width), Rows: uint16(height)}); err != nil {
 		x.t.Fatal(err)
 	}
+}
+
+// mode is how the terminal treats what is typed.
+func (x *terminal) mode() uint32 {
+	x.t.Helper()
+	state, err := unix.IoctlGetTermios(int(x.master.Fd()), unix.TCGETS)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	return state.Lflag
 }
 
 // text is what is on the screen, without attributes.

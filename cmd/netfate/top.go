@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -132,10 +134,21 @@ func (w *watch) screenLive(ctx context.Context, cancel func(), app *top.App) err
 		if w.duration > 0 {
 			time.AfterFunc(w.duration, cancel)
 		}
-		err := app.Run(ctx, lacks)
+		err := shown(func() error { return app.Run(ctx, lacks) })
 		cancel()
 		return errors.Join(err, <-done)
 	}
+}
+
+// shown runs what fills the terminal and puts it back as it was. Signals are heard
+// until then and do nothing more: main lets a second one end the program at once, and
+// who signals a group of processes sends two, which would leave the last frame, and a
+// terminal that does not echo.
+func shown(run func() error) error {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(again)
+	return run()
 }
 
 // screenOf shows the recording until the user quits.
@@ -148,7 +161,7 @@ func (w *watch) screenOf(ctx context.Context, cancel func(), app *top.App) error
 		done <- app.Replay(ctx, func() (string, error) { return w.feed(ctx, app) })
 		app.Quit()
 	}()
-	err := app.Run(ctx, nil)
+	err := shown(func() error { return app.Run(ctx, nil) })
 	cancel()
 	return errors.Join(err, <-done)
 }

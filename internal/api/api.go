@@ -29,6 +29,9 @@ type Config struct {
 	// Path returns a file that enters a network namespace, "" if it is not known;
 	// nil knows none.
 	Path func(ctx context.Context, netns uint32) string
+	// Objects returns the BPF programs and maps of the host; nil if none can be
+	// asked for. Its error says what to do.
+	Objects func(ctx context.Context) (Objects, error)
 	// Page answers everything that is not the API's; nil for no page.
 	Page http.Handler
 	// Base has the ErrorLog of the servers, where faults of clients go; nil prints
@@ -54,6 +57,7 @@ type Server struct {
 	working chan struct{} // one for each question that is worked on
 	clients *clients
 	lost    *losses
+	looker  *looker
 	routes  http.Handler
 	doc     []byte // OpenAPI
 	listens []listener
@@ -68,7 +72,7 @@ func New(cfg Config) (*Server, error) {
 	lost := newLosses()
 	s := &Server{
 		cfg: cfg, working: make(chan struct{}, cfg.API.Questions), events: newHub(cfg.API.Clients, lost),
-		clients: newClients(), lost: lost,
+		clients: newClients(), lost: lost, looker: newLooker(),
 	}
 	if err := s.Reload(cfg.API); err != nil {
 		return nil, err

@@ -277,27 +277,28 @@ func TestStatus(t *testing.T) {
 func TestWrongQuestions(t *testing.T) {
 	s := newServer(t, nil)
 	for target, want := range map[string]string{
-		"/rows/nonsense":                                         "404 there is no kind nonsense",
-		"/rows/flows?since=yesterday":                            "400 since: neither RFC 3339",
-		"/rows/flows?since=-x":                                   "400 since: no duration",
-		"/rows/flows?since=now&until=-1h":                        "400 since is not before until",
-		"/rows/flows?where=comm":                                 "400 where: no condition",
-		"/rows/flows?where=com%3Dx":                              "400 where: flows have no field \"com\"; did you mean comm?",
-		"/rows/flows?limit=0":                                    "422 ",
-		"/rows/flows?limit=99999":                                "422 ",
-		"/rows/flows?limt=1":                                     "422 ",
-		"/rows/flows?after=!":                                    "400 ",
-		"/groups/flows?by=comm,comm":                             "400 by: comm is there twice",
-		"/groups/flows?by=nonsense":                              "400 by: flows have no field",
-		"/groups/flows?measure=nonsense":                         "400 ",
-		"/groups/flows?measure=comm":                             "400 ",
-		"/series/flows?step=0":                                   "400 step",
-		"/series/flows?step=1s&since=-8760h":                     "400 ",
-		"/fate?scope=netns:x":                                    "400 scope",
-		"/latency?kind=flows":                                    "422 ",
-		"/latency":                                               "422 ",
-		"/events?kinds=nonsense":                                 "400 kinds",
-		"/nonsense":                                              "404 there is nothing at",
+		"/rows/nonsense":                     "404 there is no kind nonsense",
+		"/rows/flows?since=yesterday":        "400 since: neither RFC 3339",
+		"/rows/flows?since=-x":               "400 since: no duration",
+		"/rows/flows?since=now&until=-1h":    "400 since is not before until",
+		"/rows/flows?where=comm":             "400 where: no condition",
+		"/rows/flows?where=com%3Dx":          "400 where: flows have no field \"com\"; did you mean comm?",
+		"/rows/flows?limit=0":                "422 ",
+		"/rows/flows?limit=99999":            "422 ",
+		"/rows/flows?limt=1":                 "422 ",
+		"/rows/flows?after=!":                "400 ",
+		"/groups/flows?by=comm,comm":         "400 by: comm is there twice",
+		"/groups/flows?by=nonsense":          "400 by: flows have no field",
+		"/groups/flows?measure=nonsense":     "400 ",
+		"/groups/flows?measure=comm":         "400 ",
+		"/series/flows?step=0":               "400 step",
+		"/series/flows?step=1s&since=-8760h": "400 ",
+		"/fate?scope=netns:x":                "400 scope",
+		"/latency?kind=flows":                "422 ",
+		"/latency":                           "422 ",
+		"/events?kinds=nonsense":             "400 kinds",
+		"/nonsense":                          "404 there is nothing at",
+		"/programs":                          "404 this netfate watches no kernel",
 		"/rows/flows?where=comm%3D" + strings.Repeat("x", 1<<10): "200 ",
 	} {
 		w := request(s, http.MethodGet, prefix+target, nil)
@@ -393,7 +394,7 @@ func TestDescription(t *testing.T) {
 		t.Fatalf("got %q, %v", doc.OpenAPI, err)
 	}
 	for _, path := range []string{
-		"/status", "/schema", "/rows/{kind}", "/groups/{kind}", "/series/{kind}", "/fate", "/graph", "/latency", "/explain/{reason}", "/query", "/events",
+		"/status", "/schema", "/rows/{kind}", "/groups/{kind}", "/series/{kind}", "/fate", "/graph", "/latency", "/explain/{reason}", "/programs", "/query", "/events",
 	} {
 		if len(doc.Paths[prefix+path]) != 1 {
 			t.Errorf("%s: got %v, want one operation", path, doc.Paths[prefix+path])
@@ -450,7 +451,7 @@ func FuzzParameters(f *testing.F) {
 		f.Add(uint8(0), seed)
 	}
 	s := newServer(f, nil)
-	paths := []string{"/rows/flows", "/rows/ledger", "/groups/drops", "/groups/lost", "/series/conns", "/fate", "/graph", "/latency", "/explain/NO_SOCKET", "/status", "/schema"}
+	paths := []string{"/rows/flows", "/rows/ledger", "/groups/drops", "/groups/lost", "/series/conns", "/fate", "/graph", "/latency", "/explain/NO_SOCKET", "/status", "/schema", "/programs"}
 	f.Fuzz(func(t *testing.T, which uint8, query string) {
 		target := prefix + paths[int(which)%len(paths)]
 		r := httptest.NewRequest(http.MethodGet, target, nil)

@@ -25,6 +25,7 @@ func (s *Server) register(a huma.API) {
 	get(a, "graph", "/graph", "Who talks to whom", s.graph)
 	get(a, "latency", "/latency", "A heat map of latencies", s.latency)
 	get(a, "explain", "/explain/{reason}", "What a drop reason means, with facts of this host", s.explain)
+	get(a, "programs", "/programs", "The BPF programs and maps of the host, and whose they are", s.programs)
 	huma.Register(a, huma.Operation{
 		OperationID: "query", Method: http.MethodPost, Path: prefix + "/query", Summary: "Ask the history in SQL",
 		MaxBodyBytes: maxBody, Errors: refusals(http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType),

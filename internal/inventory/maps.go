@@ -43,14 +43,20 @@ func Maps(ctx context.Context, cfg Config) ([]Map, error) {
 	}
 	programs, err := s.programs(ctx)
 	s.miss("programs that use maps", err)
+	s.look(ctx)
+	s.hold(maps, programs)
+	s.tell()
+	return maps, ctx.Err()
+}
+
+// hold adds to maps which programs use them and whose they are.
+func (s *scan) hold(maps []Map, programs []Program) {
 	users := map[uint32][]uint32{}
 	for i := range programs {
 		for _, id := range programs[i].Maps {
 			users[id] = append(users[id], programs[i].ID)
 		}
 	}
-	s.owned = s.owners(ctx)
-	s.pinned = s.pins(ctx)
 	objects := s.objectsOfMaps()
 	for i := range maps {
 		m := &maps[i]
@@ -60,8 +66,6 @@ func Maps(ctx context.Context, cfg Config) ([]Map, error) {
 		m.Object, m.Netfate = objects[m.ID], objects[m.ID] != ""
 		m.Netfate = m.Netfate || slices.ContainsFunc(m.Owners, func(o Owner) bool { return o.Netfate })
 	}
-	s.tell()
-	return maps, ctx.Err()
 }
 
 func (s *scan) maps(ctx context.Context) ([]Map, error) {

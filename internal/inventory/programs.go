@@ -56,8 +56,36 @@ func Programs(ctx context.Context, cfg Config) ([]Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.owned = s.owners(ctx)
-	s.pinned = s.pins(ctx)
+	s.look(ctx)
+	s.place(ctx, programs)
+	s.tell()
+	return programs, ctx.Err()
+}
+
+// Objects lists all programs and maps of the host by id, of one look at who holds
+// what. What it cannot read it reports as Programs does.
+func Objects(ctx context.Context, cfg Config) ([]Program, []Map, error) {
+	s := newScan(cfg)
+	programs, err := s.programs(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	maps, err := s.maps(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.look(ctx)
+	s.place(ctx, programs)
+	s.hold(maps, programs)
+	s.tell()
+	return programs, maps, ctx.Err()
+}
+
+// look finds out who holds what, and what is pinned.
+func (s *scan) look(ctx context.Context) { s.owned, s.pinned = s.owners(ctx), s.pins(ctx) }
+
+// place adds to programs where they are attached and whose they are.
+func (s *scan) place(ctx context.Context, programs []Program) {
 	byID := make(map[uint32]*Program, len(programs))
 	for i := range programs {
 		byID[programs[i].ID] = &programs[i]
@@ -67,8 +95,6 @@ func Programs(ctx context.Context, cfg Config) ([]Program, error) {
 	for i := range programs {
 		s.finish(&programs[i])
 	}
-	s.tell()
-	return programs, ctx.Err()
 }
 
 // programs reads what the kernel says of each program.

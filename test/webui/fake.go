@@ -36,6 +36,7 @@ func (f *fake) routes(mux *http.ServeMux) {
 		"GET /api/v1/graph":            f.graph,
 		"GET /api/v1/latency":          f.latency,
 		"GET /api/v1/explain/{reason}": f.explain,
+		"GET /api/v1/programs":         f.programs,
 		"POST /api/v1/query":           f.query,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -297,6 +298,12 @@ func (f *fake) groups(r *http.Request, s span) (any, error) {
 	if quiet(r) {
 		return map[string]any{"columns": columns, "rows": rows, "next": ""}, nil
 	}
+	if kind == "ledger" && by[0] == "scope" {
+		return map[string]any{"columns": columns, "rows": books(), "next": ""}, nil
+	}
+	if by[0] == "netns" {
+		return map[string]any{"columns": columns, "rows": [][]any{{4026532201, "web", 15000, 9000000}}, "next": ""}, nil
+	}
 	for i := range min(5, len(f.names(kind, by[len(by)-1]))) {
 		row := make([]any, 0, len(columns))
 		for _, name := range by {
@@ -350,17 +357,35 @@ func (f *fake) rows(r *http.Request, s span) (any, error) {
 			columns = append(columns, column{field.Name, field.Type, field.Unit})
 		}
 	}
-	rows := [][]any{}
-	for i := 0; i < 12 && !quiet(r); i++ {
+	limit, err := strconv.Atoi(r.URL.Query().Get("limit"))
+	if err != nil {
+		limit = 100
+	}
+	from, err := strconv.Atoi(r.URL.Query().Get("after"))
+	if err != nil {
+		from = 0
+	}
+	rows, next := [][]any{}, ""
+	for i := from; f.at(i, s).Unix() >= s.since && !quiet(r); i++ {
 		row := make([]any, len(columns))
 		for k, c := range columns {
 			row[k] = f.cell(kind, c, i, s)
 		}
-		if fits(r.URL.Query()["where"], columns, row) {
-			rows = append(rows, row)
+		if !fits(r.URL.Query()["where"], columns, row) {
+			continue
 		}
+		if len(rows) == limit {
+			next = strconv.Itoa(i)
+			break
+		}
+		rows = append(rows, row)
 	}
-	return map[string]any{"columns": columns, "rows": rows, "next": "", "resolution_s": 0}, nil
+	return map[string]any{"columns": columns, "rows": rows, "next": next, "resolution_s": 0}, nil
+}
+
+// at is when a record was made, the newest first.
+func (f *fake) at(i int, s span) time.Time {
+	return time.Unix(s.until, 0).UTC().Add(-time.Duration(i) * 2321 * time.Millisecond)
 }
 
 // fits holds a row against conditions, without wildcards.
@@ -388,7 +413,7 @@ func (f *fake) cell(kind string, c column, i int, s span) any {
 	pick := func(of ...any) any { return of[i%len(of)] }
 	switch c.Name {
 	case "time", "start":
-		return time.Unix(s.until, 0).UTC().Add(-time.Duration(i) * 7321 * time.Millisecond).Format(time.RFC3339Nano)
+		return f.at(i, s).Format(time.RFC3339Nano)
 	case "comm":
 		return pick("nginx", "postgres", "etcd")
 	case "src_addr":
@@ -468,7 +493,10 @@ func (f *fake) schema(*http.Request, span) (any, error) {
 }
 
 func (f *fake) query(r *http.Request, s span) (any, error) {
-	var q struct{ SQL string }
+	var q struct {
+		SQL   string
+		Limit int
+	}
 	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
 		return nil, err
 	}
@@ -479,6 +507,7 @@ func (f *fake) query(r *http.Request, s span) (any, error) {
 	if rest, found := strings.CutPrefix(q.SQL, "SELECT * FROM "); found {
 		kind, _, _ := strings.Cut(rest, " ")
 		r.SetPathValue("kind", kind)
+		r.URL.RawQuery = fmt.Sprintf("limit=%d", q.Limit)
 		return f.rows(r, s)
 	}
 	if strings.Contains(q.SQL, "minute") {

@@ -38,7 +38,7 @@ func losses() []loss {
 
 // fate makes the books of the host: what came, what left it layer by layer, and
 // where the rest went.
-func (f *fake) fate(_ *http.Request, s span) (any, error) {
+func (f *fake) fate(r *http.Request, s span) (any, error) {
 	type link struct {
 		From    string         `json:"from"`
 		To      string         `json:"to"`
@@ -67,7 +67,13 @@ func (f *fake) fate(_ *http.Request, s span) (any, error) {
 			map[string]float64{"taken/arp": 3, "forwarded/forwarded": 620, "delivered/tcp": 0, "delivered/udp": 240}, []string{"taken/arp", "forwarded/forwarded", "delivered/udp", "delivered/tcp"}},
 		{record.Out, 2410, []record.Layer{record.RoutingLayer, record.QdiscLayer, record.DriverLayer}, map[string]float64{"delivered/sent": 0}, []string{"delivered/sent"}},
 	} {
-		n := func(rate float64) int64 { return int64(math.Round(rate * s.seconds() * (0.8 + 0.4*noise(s.since)))) }
+		part := 1.0
+		if r.URL.Query().Get("scope") != "" {
+			part = 0.25
+		}
+		n := func(rate float64) int64 {
+			return int64(math.Round(part * rate * s.seconds() * (0.8 + 0.4*noise(s.since))))
+		}
 		left := n(side.came)
 		all += left
 		add(record.Entry{Direction: side.direction, Layer: record.TotalLayer, Line: record.Came, Packets: left})
@@ -129,6 +135,14 @@ func (f *fake) fate(_ *http.Request, s span) (any, error) {
 		add(record.Entry{Direction: side.direction, Layer: record.TotalLayer, Line: record.Remainder, Packets: off})
 	}
 	return map[string]any{"entries": entries, "links": links, "packets": all, "remainder_packets": rest, "unit": "packets"}, nil
+}
+
+// books are those that the made-up host's ledger has, with what came.
+func books() [][]any {
+	return [][]any{
+		{"host", nil, nil, nil, 4_800_000}, {"netns", 4026531840, nil, nil, 3_100_000}, {"interface", 4026531840, nil, "eth0", 2_900_000},
+		{"netns", 4026532201, "web", nil, 900_000}, {"interface", 4026532201, "web", "eth0", 880_000}, {"interface", 4026531840, nil, "veth1a2b", 870_000},
+	}
 }
 
 func (f *fake) graph(r *http.Request, s span) (any, error) {

@@ -5,9 +5,8 @@
 // Nothing here waits for a time to pass, only for what has to come; frames alone are
 // measured, against a bound that a slow machine keeps.
 import assert from 'node:assert/strict';
-import { createRequire } from 'node:module';
 import { parseArgs } from 'node:util';
-import { chromium } from 'playwright-core';
+import { accessible, fits, query, settled, stage, views } from './browser.mjs';
 
 const { values, positionals } = parseArgs({
   options: { shots: { type: 'string' }, only: { type: 'string' } },
@@ -15,84 +14,7 @@ const { values, positionals } = parseArgs({
 });
 const [address] = positionals;
 if (!address) throw new Error('which page? give its address');
-const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
-
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--headless', '--no-sandbox'],
-});
-
-const sizes = {
-  phone: { width: 390, height: 844 },
-  desktop: { width: 1440, height: 900 },
-  wide: { width: 3840, height: 2160 },
-};
-let failures = 0;
-
-// story opens a context of its own, and fails on whatever the browser complains of:
-// the policy, a script, a file that is not there.
-async function story(name, options, play) {
-  if (values.only && !name.includes(values.only)) return;
-  const { size = 'desktop', scheme = 'light', locale = 'en-GB', expect = [] } = options;
-  const context = await browser.newContext({
-    viewport: sizes[size],
-    colorScheme: scheme,
-    timezoneId: 'UTC',
-    locale,
-    reducedMotion: 'reduce',
-  });
-  const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
-  const complaints = [];
-  page.on('pageerror', (error) => complaints.push(String(error)));
-  page.on('console', (m) => {
-    if (['error', 'warning'].includes(m.type()) && !expect.some((e) => m.text().includes(e))) complaints.push(m.text());
-  });
-  page.on('request', (r) => {
-    if (!r.url().startsWith(address) && !r.url().startsWith('blob:')) complaints.push(`asked another host: ${r.url()}`);
-  });
-  try {
-    await play(page, context);
-    assert.deepEqual(complaints, []);
-    console.log(`ok   ${name}`);
-  } catch (error) {
-    failures++;
-    console.log(`FAIL ${name}\n     ${String(error.stack ?? error).replaceAll('\n', '\n     ')}`);
-  }
-  await context.close();
-}
-
-const views = ['fate', 'traffic', 'requests', 'connections', 'dns', 'query', 'status'];
-
-// settled waits until nothing is being asked for any more.
-async function settled(page) {
-  await page.waitForSelector('main section');
-  await page.waitForFunction(() => !document.querySelector('main [aria-busy=true], main .turning'));
-}
-
-async function open(page, query) {
-  await page.goto(address + query);
-  await settled(page);
-}
-
-async function accessible(page, where) {
-  // addScriptTag would be stopped by the policy, and rightly so.
-  const { readFile } = await import('node:fs/promises');
-  await page.evaluate(await readFile(axe, 'utf8'));
-  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
-  const told = found.violations.map(
-    (v) => `${v.id}: ${v.nodes.map((n) => `${n.target} ${n.failureSummary}`).join('; ')}`,
-  );
-  assert.deepEqual(told, [], where);
-}
-
-// fits holds that nothing makes the page itself scroll sideways.
-async function fits(page, where) {
-  const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  assert.equal(over, 0, `${where} is ${over} pixels too wide`);
-}
-
-const query = (page) => new URL(page.url()).searchParams;
+const { story, open, end } = await stage(address, values.only);
 
 // Every view, in both themes and languages, on a desk and on a phone.
 for (const [size, scheme, locale] of [
@@ -114,7 +36,7 @@ for (const [size, scheme, locale] of [
 }
 
 await story('4K: nothing overflows, nothing is tiny', { size: 'wide' }, async (page) => {
-  for (const view of ['fate', 'traffic', 'status']) {
+  for (const view of ['fate', 'traffic', 'programs', 'status']) {
     await open(page, `?view=${view}`);
     await fits(page, view);
     const size = await page.evaluate(() => Number.parseFloat(getComputedStyle(document.body).fontSize));
@@ -122,13 +44,19 @@ await story('4K: nothing overflows, nothing is tiny', { size: 'wide' }, async (p
   }
 });
 
-await story('first load: one origin, 120 kB at most', {}, async (page, context) => {
+await story('first load: one origin, 120 kB and 20 requests at most', {}, async (page, context) => {
   const session = await context.newCDPSession(page);
   await session.send('Network.enable');
   let bytes = 0;
-  session.on('Network.loadingFinished', (e) => (bytes += e.encodedDataLength));
+  let files = 0;
+  session.on('Network.loadingFinished', (e) => {
+    bytes += e.encodedDataLength;
+    files++;
+  });
   await open(page, '');
   assert.ok(bytes > 10_000 && bytes < 120_000, `got ${bytes} bytes`);
+  assert.ok(files > 3 && files <= 20, `got ${files} requests`);
+  console.log(`     ${bytes} bytes in ${files} requests, the first answers included`);
   assert.match(await page.title(), /^Fate · shop-7$/);
 });
 
@@ -160,6 +88,103 @@ await story('fate: a loss is chosen, explained, and sent to a colleague', {}, as
   await aside.waitFor({ state: 'detached' });
   await page.goBack();
   await aside.waitFor();
+});
+
+await story('fate: of one namespace, which is in the address', {}, async (page) => {
+  await open(page, '?view=fate');
+  const came = page.locator('.sums dd').first();
+  const whole = Number((await came.getAttribute('title')).replaceAll(',', ''));
+  const books = page.getByRole('combobox', { name: 'Of', exact: true });
+  await books.selectOption({ label: 'eth0 in web' });
+  assert.equal(query(page).get('scope'), 'if:4026532201/eth0');
+  await page.waitForFunction(
+    (most) => Number(document.querySelector('.sums dd').title.replaceAll(',', '')) < most,
+    whole / 2,
+  );
+  await page.reload();
+  await settled(page);
+  assert.equal(await books.locator('option:checked').textContent(), 'eth0 in web');
+  // A loss is then told of that interface alone.
+  const asked = page.waitForRequest((r) => r.url().includes('/groups/drops') && r.url().includes('ifname%3Deth0'));
+  await page
+    .getByRole('button', { name: /^Explain the loss SOCKET_RCVBUFF/ })
+    .last()
+    .click();
+  await asked;
+  await page.getByRole('heading', { name: 'Evidence in namespace web' }).waitFor();
+  // What is not offered is asked for all the same.
+  await open(page, '?view=fate&scope=netns:17');
+  assert.equal(await books.locator('option:checked').textContent(), 'netns:17');
+});
+
+await story('programs: whose, where, what they cost, and their maps', {}, async (page) => {
+  await open(page, '?view=programs');
+  const table = page.getByRole('region', { name: 'BPF programs' });
+  await table.getByRole('row', { name: /xdp_guard .*eth0 xdp/ }).waitFor();
+  assert.equal(await table.locator('tbody tr').count(), 100);
+  await page.keyboard.press('m');
+  await table.getByText('all 126').waitFor();
+  assert.equal(await table.locator('tbody tr').count(), 126);
+  await page.getByRole('combobox', { name: 'Whose', exact: true }).selectOption('netfate');
+  assert.equal(await table.locator('tbody tr').count(), 4);
+  await table.getByText('netfate run: urls').waitFor();
+  await page.getByRole('combobox', { name: 'Whose', exact: true }).selectOption('others');
+  await page.getByRole('textbox', { name: 'Find' }).fill('ssh.service');
+  assert.equal(await table.locator('tbody tr').count(), 1);
+  await page.getByRole('button', { name: /^Show the maps of sd_fw_egress/ }).click();
+  assert.deepEqual([query(page).get('find'), query(page).get('pick')], ['ssh.service', '49']);
+  await page.getByRole('heading', { name: /^Maps of sd_fw_egress/ }).waitFor();
+  await page.reload();
+  await page.getByRole('heading', { name: /^Maps of sd_fw_egress/ }).waitFor();
+  await page.getByRole('textbox', { name: 'Find' }).fill('no such thing');
+  await page.getByText('No program is like that.').waitFor();
+});
+
+await story(
+  'programs: where they cannot be listed, it says why',
+  { expect: ['503 (Service Unavailable)'] },
+  async (page) => {
+    const detail =
+      'list the BPF programs: operation not permitted: this process lacks CAP_SYS_ADMIN; run netfate as root';
+    await page.route('**/api/v1/programs', (route) =>
+      route.fulfill({
+        status: 503,
+        contentType: 'application/problem+json',
+        body: JSON.stringify({ status: 503, detail }),
+      }),
+    );
+    await page.goto(address + '?view=programs');
+    await page.getByRole('alert').getByText('lacks CAP_SYS_ADMIN').waitFor();
+  },
+);
+
+await story('pages: rows beyond the first ones, by keys, each once', {}, async (page) => {
+  await open(page, '?view=requests&rows=all');
+  const table = page.getByRole('region', { name: 'One by one' });
+  const times = () => table.locator('tbody tr td:first-child').allTextContents();
+  assert.equal((await times()).length, 50);
+  await table.getByRole('button', { name: 'More: One by one' }).focus();
+  for (let rows = 100; rows <= 350; rows += 50) {
+    await page.keyboard.press('Enter');
+    await table.getByText(`the first ${rows}`, { exact: true }).waitFor();
+  }
+  await page.keyboard.press('m');
+  await table.getByText('all 388', { exact: true }).waitFor();
+  const all = await times();
+  assert.equal(new Set(all).size, 388);
+  assert.deepEqual(all, all.toSorted().toReversed());
+  // It stands still until the reader goes back to the newest.
+  await table.getByText('This table stands still.').waitFor();
+  await table.getByRole('button', { name: 'Back to the newest' }).click();
+  await table.getByText('the first 50', { exact: true }).waitFor();
+  // Of failures of two sorts none is left out.
+  await page.getByRole('combobox', { name: 'Show', exact: true }).selectOption('');
+  const failing = page.getByRole('region', { name: 'Failing' });
+  for (let k = 0; k < 9; k++) {
+    await page.keyboard.press('m');
+    await settled(page);
+  }
+  await failing.getByText(/^all 2\d\d$/).waitFor();
 });
 
 await story('fate: by keys alone', {}, async (page) => {
@@ -365,6 +390,7 @@ if (values.shots) {
     ['fate', {}, '?view=fate&pick=SOCKET_RCVBUFF&before=right'],
     ['traffic', { scheme: 'dark' }, '?view=traffic'],
     ['requests', {}, '?view=requests'],
+    ['programs', {}, '?view=programs'],
     ['phone', { size: 'phone', scheme: 'dark' }, '?view=fate'],
   ]) {
     await story(`picture: ${name}`, options, async (page) => {
@@ -374,8 +400,4 @@ if (values.shots) {
   }
 }
 
-await browser.close();
-if (failures > 0) {
-  console.log(`${failures} failed`);
-  process.exit(1);
-}
+await end();

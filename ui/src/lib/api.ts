@@ -134,6 +134,47 @@ export interface Status {
   kernel: { release: string; features: { name: string; ok: boolean; costs?: string }[] | null };
 }
 
+export interface Held {
+  owners: { pid: number; comm: string }[];
+  pins: string[];
+  netfate: boolean;
+  object: string;
+}
+
+export interface Program extends Held {
+  id: number;
+  kind: string;
+  name: string;
+  loaded: string;
+  runs: number;
+  ns_per_run: number | null;
+  runs_per_second: number | null; // this and the next one only between two looks
+  cpu_percent: number | null;
+  memory_bytes: number;
+  map_ids: number[];
+  attached: { how: string; where: string; link_id?: number }[];
+}
+
+export interface BPFMap extends Held {
+  id: number;
+  name: string;
+  type: string;
+  key_bytes: number;
+  value_bytes: number;
+  max_entries: number;
+  memory_bytes: number;
+  program_ids: number[];
+}
+
+export interface Programs {
+  programs: Program[];
+  maps: BPFMap[];
+  counted: boolean;
+  rates_s: number;
+  cut: boolean;
+  missed: string[];
+}
+
 // Problem is an answer that says why there is none (RFC 9457).
 export class Problem extends Error {
   constructor(

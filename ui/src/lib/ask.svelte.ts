@@ -18,7 +18,11 @@ export class Asked<T> {
 // while the page is live. The last answer stays until the next one is there. An
 // answer that takes longer than a beat is waited for. Null asks for nothing. With a
 // body it is posted.
-export function ask<T>(url: () => string | null, moves = true, body?: () => unknown): Asked<T> {
+export function ask<T>(
+  url: () => string | null,
+  moves: boolean | (() => boolean) = true,
+  body?: () => unknown,
+): Asked<T> {
   const asked = new Asked<T>();
   let running: AbortController | undefined;
 
@@ -67,7 +71,8 @@ export function ask<T>(url: () => string | null, moves = true, body?: () => unkn
       const from = url();
       // A question that is wrong stays so.
       const wrong = (asked.problem?.status ?? 0) >= 400 && (asked.problem?.status ?? 0) < 500;
-      if (moves && beat > 0 && !wrong && from !== null && running === undefined) void fetchIt(from);
+      const due = typeof moves === 'function' ? moves() : moves;
+      if (due && beat > 0 && !wrong && from !== null && running === undefined) void fetchIt(from);
     });
   });
 

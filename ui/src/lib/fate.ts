@@ -2,7 +2,7 @@
 // and which losses there are to tell of.
 
 import { sankey, sankeyJustify, type SankeyGraph, type SankeyLink } from 'd3-sankey';
-import type { Entry, Fate, Link } from './api';
+import type { Entry, Fate, Link, Table } from './api';
 
 export interface Node {
   id: string;
@@ -135,6 +135,35 @@ export function losses(fate: Fate): Loss[] {
       };
     });
   return all.sort((a, b) => b.packets - a.packets);
+}
+
+// Book is one that the ledger keeps, of a namespace or an interface in it.
+export interface Book {
+  scope: string; // as the API wants it
+  netns: number;
+  name: string; // of the namespace, empty if it has none
+  ifname: string;
+}
+
+// books lists those of an answer by scope, netns, netns_name and ifname, each once:
+// a namespace may have been named meanwhile.
+export function books(table: Table): Book[] {
+  const all = new Map<string, Book>();
+  for (const [kind, inode, given, ifname] of table.rows) {
+    if (typeof inode !== 'number' || inode === 0 || (kind !== 'netns' && kind !== 'interface')) continue;
+    const device = kind === 'interface' ? String(ifname ?? '') : '';
+    const scope = device ? `if:${inode}/${device}` : `netns:${inode}`;
+    const name = String(given ?? '') || (all.get(scope)?.name ?? '');
+    all.set(scope, { scope, netns: inode, name, ifname: device });
+  }
+  return [...all.values()];
+}
+
+// within is what records of a book have, as conditions.
+export function within(scope: string): string[] {
+  const [, kind, inode, ifname] = /^(netns|if):(\d+)(?:\/(.+))?$/.exec(scope) ?? [];
+  if (!kind || !inode) return [];
+  return ifname ? [`netns=${inode}`, `ifname=${ifname}`] : [`netns=${inode}`];
 }
 
 export interface Change {

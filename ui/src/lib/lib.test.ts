@@ -1,11 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import type { Fate, Graph, Link, Table } from './api';
+import type { Fate, Graph, Held, Link, Table } from './api';
 import { address } from './api';
-import { band, compare, drawable, label, layout, losses } from './fate';
+import { band, books, compare, drawable, label, layout, losses, within } from './fate';
 import { bytes, csv, micros, percent, short, span, text, tick } from './format';
 import { draw } from './graph';
+import { found, whose } from './programs';
 import { perSecond } from './series';
 import { condition, drawn, slowest } from './sql';
+import { joined } from './tables';
 import { absolute, earlier, rfc3339, shifted, zoomed } from './time';
 import { en } from './text/en';
 import { zh } from './text/zh';
@@ -232,6 +234,47 @@ test('an answer with times and numbers is drawn', () => {
   };
   expect(drawn(table)).toEqual({ times: [now - 600, now - 540], lines: [{ label: 'n', values: [null, 2] }] });
   expect(drawn({ ...table, columns: table.columns.slice(1) })).toBeNull();
+});
+
+test('rows of two answers wait for the one that has more', () => {
+  const columns = ['time', 'n'].map((name) => ({ name, type: 'string' }));
+  const at = (second: number, n: number) => [`2026-03-14T03:00:${String(second).padStart(2, '0')}Z`, n];
+  const a = { columns, rows: [at(50, 1), at(40, 2)] };
+  const b = { columns, rows: [at(45, 3), at(40, 2), at(30, 4)] };
+  const numbers = (left: boolean) =>
+    joined([
+      { rows: a, left },
+      { rows: b, left: false },
+    ]).rows.map((row) => row[1]);
+  // Of the first answer older rows than 40 s are still to come.
+  expect(numbers(true)).toEqual([1, 3, 2]);
+  expect(numbers(false)).toEqual([1, 3, 2, 4]);
+  expect(joined([{ rows: undefined, left: false }]).rows).toEqual([]);
+});
+
+test('books are each there once, by what the API calls them', () => {
+  const rows = [
+    ['host', null, null, null, 9],
+    ['netns', 17, null, null, 5],
+    ['interface', 17, 'web', 'eth0', 4],
+    ['netns', 17, 'web', null, 3],
+    ['~other', '~other', '~other', '~other', 1],
+  ];
+  expect(books({ columns: [], rows })).toEqual([
+    { scope: 'netns:17', netns: 17, name: 'web', ifname: '' },
+    { scope: 'if:17/eth0', netns: 17, name: 'web', ifname: 'eth0' },
+  ]);
+  expect(within('if:17/eth0')).toEqual(['netns=17', 'ifname=eth0']);
+  expect(within('netns:17')).toEqual(['netns=17']);
+  expect(within('')).toEqual([]);
+});
+
+test('programs are found by any of their words', () => {
+  const held: Held = { owners: [{ pid: 7, comm: 'agent' }], pins: ['/sys/fs/bpf/x'], netfate: false, object: 'urls' };
+  expect(whose(held)).toBe('netfate run: urls, agent (7), /sys/fs/bpf/x');
+  const one = { ...held, id: 41, name: 'guard' };
+  const kept = (words: string) => found([one], words, () => ['xdp']).length;
+  expect(['GUARD xdp', 'agent 41', '', 'guard tc'].map(kept)).toEqual([1, 1, 1, 0]);
 });
 
 test('questions repeat conditions and leave out what is empty', () => {

@@ -2,7 +2,7 @@
 // whether numbers move.
 
 import { base } from './api';
-import { carried, format, parse, type State, type View } from './url';
+import { carried, format, parse, timeless, type State, type View } from './url';
 
 // rest is the least time between two beats, in ms: the server has more to do than to
 // answer pages.
@@ -37,7 +37,7 @@ class Page {
     return this.#state;
   }
   get moves(): boolean {
-    return this.#state.until === 'now';
+    return this.#state.until === 'now' || timeless.has(this.#state.view);
   }
 
   own(name: string, otherwise = ''): string {

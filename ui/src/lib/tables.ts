@@ -55,15 +55,19 @@ export function withShare(table: Table, ofAll: string, part: string): Table {
   };
 }
 
-// joined puts the rows of two answers of one kind together, newest first, each
-// once.
-export function joined(a: Table | undefined, b: Table | undefined, most: number): Table {
-  const columns = (a ?? b)?.columns ?? [];
+// joined puts the rows of several answers of one kind together, newest first, each
+// once. Where one has more rows than are here, what others have that is older waits
+// for them.
+export function joined(parts: { rows: Table | undefined; left: boolean }[]): Table {
+  const columns = parts.find((p) => p.rows)?.rows?.columns ?? [];
   const at = columns.findIndex((c) => c.name === 'time');
+  const time = (row: unknown[] | undefined) => Date.parse(String(row?.[at]));
+  const until = Math.max(-Infinity, ...parts.filter((p) => p.left).map((p) => time(p.rows?.rows.at(-1))));
   const all = new Map<string, unknown[]>();
-  for (const row of [...(a?.rows ?? []), ...(b?.rows ?? [])]) all.set(JSON.stringify(row), row);
-  const rows = [...all.values()].sort((x, y) => String(y[at]).localeCompare(String(x[at])));
-  return { columns, rows: rows.slice(0, most) };
+  for (const { rows } of parts) {
+    for (const row of rows?.rows ?? []) if (!(time(row) < until)) all.set(JSON.stringify(row), row);
+  }
+  return { columns, rows: [...all.values()].sort((x, y) => time(y) - time(x)) };
 }
 
 // filled leaves out columns in which nothing stands.

@@ -1,8 +1,11 @@
 // What the page shows is in its address, all of it: whoever opens the same
 // address sees the same view. Only language and theme stay with the reader.
 
-export const views = ['fate', 'traffic', 'requests', 'connections', 'dns', 'query', 'status'] as const;
+export const views = ['fate', 'traffic', 'requests', 'connections', 'dns', 'programs', 'query', 'status'] as const;
 export type View = (typeof views)[number];
+
+// Some views are of now, whatever the time range says.
+export const timeless = new Set<View>(['programs', 'query', 'status']);
 
 export interface State {
   view: View;
@@ -60,7 +63,7 @@ export function fieldOf(condition: string): string {
 // carried is what a reader takes along to another view: the time, and the
 // conditions that mean something there.
 export function carried(state: State, view: View): State {
-  const plain = view === 'fate' || view === 'query' || view === 'status';
+  const plain = view === 'fate' || timeless.has(view);
   return {
     view,
     since: state.since,

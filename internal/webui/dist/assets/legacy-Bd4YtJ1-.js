@@ -1,1 +1,0 @@
-import{ft as e}from"./index-BeGTPkge.js";e();
