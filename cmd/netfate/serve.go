@@ -24,6 +24,7 @@ import (
 	"github.com/netfate/netfate/internal/filter"
 	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/kernel"
+	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/verdict"
 	"github.com/netfate/netfate/internal/webui"
 )
@@ -95,8 +96,9 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	defer func() { err = errors.Join(err, store.Close()) }()
 	costs := newCostMeter()
 	watch.Costs = costs.take
-	server, err := newServer(ctx, &cfg, store, watch.Book, costs)
-	if err != nil {
+	var server *api.Server
+	exports := newExports(&cfg.Export, costs, func() []record.Lost { return losses(server) })
+	if server, err = newServer(ctx, &cfg, store, watch.Book, costs, exports); err != nil {
 		return err
 	}
 	if err := server.Listen(ctx); err != nil {
@@ -108,11 +110,11 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	all.Go(func() { cancel(server.Serve(ctx)) })
 	all.Go(func() { reload(ctx, cfg, load, server) })
 	pulse := newPulse(cfg.Interval)
-	err = agent.Run(ctx, watch, []agent.Output{
+	err = agent.Run(ctx, watch, append([]agent.Output{
 		{Name: "the history", Sink: &keeper{store: store, lose: server.Lose}},
 		{Name: "the API", Sink: server.Events()},
 		{Name: "the watchdog", Sink: pulse},
-	}, func(lacks []string) {
+	}, exports.outputs...), func(lacks []string) {
 		for _, l := range lacks {
 			say("note: %s", l)
 		}
@@ -150,7 +152,15 @@ func watching(ctx context.Context, cfg *config.Config) (agent.Config, error) {
 	}, nil
 }
 
-func newServer(ctx context.Context, cfg *config.Config, store history.Store, book *verdict.Book, costs *costMeter) (*api.Server, error) {
+// losses returns what a server has been told is lost.
+func losses(s *api.Server) (all []record.Lost) {
+	for _, l := range s.Losses() {
+		all = append(all, record.Lost{Place: l.Place, Reason: l.Reason, Count: l.Count, Effect: l.Effect})
+	}
+	return all
+}
+
+func newServer(ctx context.Context, cfg *config.Config, store history.Store, book *verdict.Book, costs *costMeter, exports *exports) (*api.Server, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("read the host's name: %w", err)
@@ -159,8 +169,13 @@ func newServer(ctx context.Context, cfg *config.Config, store history.Store, boo
 	for _, c := range kernel.Probe(ctx) {
 		about.Kernel.Features = append(about.Kernel.Features, api.Feature{Name: c.Name, OK: c.OK, Costs: c.Costs})
 	}
+	var metrics http.Handler
+	if cfg.Export.Prometheus.Metrics {
+		metrics = exports.metrics.Handler()
+	}
 	return api.New(api.Config{
 		API: cfg.API, Page: webui.Handler(), Store: store, Book: book, About: about, Costs: costs.costs,
+		Metrics: metrics, Exports: exports.status,
 		Path: func(ctx context.Context, inode uint32) string { return pathOf(ctx, netns.New(netns.Config{}), inode) },
 		// Strangers' faults are theirs: a scan of ports must not fill the log.
 		Base: &http.Server{ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Second},

@@ -8,6 +8,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"path/filepath"
 	"time"
 )
 
@@ -18,6 +19,7 @@ type Config struct {
 	Sensors  Sensors       `yaml:"sensors" doc:"What is watched."`
 	History  History       `yaml:"history" doc:"What is kept."`
 	API      API           `yaml:"api" doc:"The HTTP API and the web page."`
+	Export   Export        `yaml:"export" doc:"What others are told."`
 }
 
 // Sensors are what is watched.
@@ -67,6 +69,18 @@ type TLS struct {
 	ClientCA string `yaml:"client_ca" doc:"Authorities whose certificates clients must show; empty asks for none."`
 }
 
+// Export is what others are told.
+type Export struct {
+	Prometheus Prometheus `yaml:"prometheus" doc:"Metrics."`
+}
+
+// Prometheus is which metrics there are, and where.
+type Prometheus struct {
+	Metrics  bool   `yaml:"metrics" doc:"Answer /metrics wherever the API listens, to whoever may ask that."`
+	Series   int    `yaml:"series" doc:"Series of each counter at the most, and ten times those of each histogram; what comes later is counted as ~other."`
+	Textfile string `yaml:"textfile" doc:"File for the textfile collector of node_exporter, written at each interval; its name ends in .prom. Empty writes none."`
+}
+
 // None is History.Path where nothing is kept on disk.
 const None = "none"
 
@@ -82,6 +96,7 @@ func Default() Config {
 			Listen: []string{"unix:/run/netfate/netfate.sock", "127.0.0.1:7323"}, SocketMode: 0o660, Hosts: []string{},
 			Rate: 50, Burst: 200, QuestionTime: 20 * time.Second, Questions: 4, Clients: 256,
 		},
+		Export: Export{Prometheus: Prometheus{Metrics: true, Series: 2000}},
 	}
 }
 
@@ -108,6 +123,7 @@ func (c *Config) check() (wrong []error) {
 	}
 	c.History.check(say)
 	c.API.check(say)
+	c.Export.check(say)
 	return wrong
 }
 
@@ -164,5 +180,16 @@ func (a *API) check(say func(key, format string, args ...any)) {
 	}
 	if a.Clients < 1 || a.Clients > 10_000 {
 		say("api.clients", "%d is not from 1 to 10000", a.Clients)
+	}
+}
+
+// maxSeries bounds what may be asked for: some 200 MB of memory.
+const maxSeries = 100_000
+
+func (e *Export) check(say func(key, format string, args ...any)) {
+	if p := &e.Prometheus; p.Series < 1 || p.Series > maxSeries {
+		say("export.prometheus.series", "%d is not from 1 to %d", p.Series, maxSeries)
+	} else if p.Textfile != "" && (!filepath.IsAbs(p.Textfile) || filepath.Ext(p.Textfile) != ".prom") {
+		say("export.prometheus.textfile", "%q is no absolute path that ends in .prom, which the collector looks for", p.Textfile)
 	}
 }

@@ -60,6 +60,8 @@ api:
   question_time: 3s
   questions: 5
   clients: 6
+export:
+  prometheus: {metrics: false, series: 7, textfile: /a.prom}
 `
 	got, err := Parse([]byte(text))
 	if err != nil {
@@ -120,6 +122,9 @@ func TestFaults(t *testing.T) {
 		{"key without cert", "api: {tls: {key: k}}", "cert and key go together"},
 		{"loopback token", "api: {loopback_token: true}", "needs api.token_file"},
 		{"rate", "api: {rate: 0}", "api.rate"},
+		{"series", "export: {prometheus: {series: 0}}", "export.prometheus.series: 0 is not from 1"},
+		{"relative textfile", "export: {prometheus: {textfile: a.prom}}", "no absolute path"},
+		{"textfile that nobody reads", "export: {prometheus: {textfile: /a.txt}}", "ends in .prom"},
 		{"question time", "api: {question_time: 1ms}", "api.question_time"},
 	} {
 		_, err := Parse([]byte(c.text))
