@@ -6,6 +6,7 @@ import (
 	"github.com/netfate/netfate/internal/agent"
 	"github.com/netfate/netfate/internal/config"
 	"github.com/netfate/netfate/internal/export"
+	"github.com/netfate/netfate/internal/export/ipfix"
 	"github.com/netfate/netfate/internal/export/prometheus"
 	"github.com/netfate/netfate/internal/kernel"
 	"github.com/netfate/netfate/internal/record"
@@ -28,14 +29,29 @@ func (e *exports) status() (all []export.Status) {
 
 // newExports makes the exporters that the configuration asks for. lost returns what
 // was lost since the start.
-func newExports(cfg *config.Export, costs *costMeter, lost func() []record.Lost) *exports {
+func newExports(cfg *config.Export, costs *costMeter, lost func() []record.Lost) (*exports, error) {
 	e := &exports{}
 	if p := &cfg.Prometheus; p.Metrics || p.Textfile != "" {
 		e.metrics = prometheus.New(prometheus.Config{Series: p.Series, Build: build(), Sensors: costs.sensors, Exports: e.status, Lost: lost})
 		e.all = append(e.all, e.metrics)
 		e.outputs = append(e.outputs, agent.Output{Name: "the metrics", Sink: newMetricsSink(e.metrics, p.Textfile)})
 	}
-	return e
+	if x := &cfg.IPFIX; x.Collector != "" {
+		c, err := config.ParseCollector(x.Collector)
+		if err != nil {
+			return nil, err
+		}
+		e.push("the collector of flows", ipfix.New(ipfix.Config{
+			Network: c.Network, Addr: c.Addr, Domain: x.Domain, Enterprise: x.Enterprise, Templates: x.Templates, Queue: int(x.Queue),
+		}))
+	}
+	return e, nil
+}
+
+// push adds an exporter that sends.
+func (e *exports) push(name string, one export.Exporter) {
+	e.all = append(e.all, one)
+	e.outputs = append(e.outputs, agent.Output{Name: name, Sink: one})
 }
 
 func build() prometheus.Build {

@@ -97,7 +97,10 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	costs := newCostMeter()
 	watch.Costs = costs.take
 	var server *api.Server
-	exports := newExports(&cfg.Export, costs, func() []record.Lost { return losses(server) })
+	exports, err := newExports(&cfg.Export, costs, func() []record.Lost { return losses(server) })
+	if err != nil {
+		return err
+	}
 	if server, err = newServer(ctx, &cfg, store, watch.Book, costs, exports); err != nil {
 		return err
 	}

@@ -69,6 +69,7 @@ func house() []place {
 
 		// What every exporter owes; the exporters are parts.
 		{dir: "internal/export", level: facts},
+		{dir: "internal/outbox", level: shared},
 
 		// Tables are keyed by what decode reads, so it is below them.
 		{dir: "internal/table", level: shared, pure: true},

@@ -6,6 +6,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -72,6 +73,7 @@ type TLS struct {
 // Export is what others are told.
 type Export struct {
 	Prometheus Prometheus `yaml:"prometheus" doc:"Metrics."`
+	IPFIX      IPFIX      `yaml:"ipfix" doc:"Flows and drops for a collector of flows."`
 }
 
 // Prometheus is which metrics there are, and where.
@@ -79,6 +81,15 @@ type Prometheus struct {
 	Metrics  bool   `yaml:"metrics" doc:"Answer /metrics wherever the API listens, to whoever may ask that."`
 	Series   int    `yaml:"series" doc:"Series of each counter at the most, and ten times those of each histogram; what comes later is counted as ~other."`
 	Textfile string `yaml:"textfile" doc:"File for the textfile collector of node_exporter, written at each interval; its name ends in .prom. Empty writes none."`
+}
+
+// IPFIX is where flows and drops go.
+type IPFIX struct {
+	Collector  string        `yaml:"collector" doc:"The collector, udp:HOST:PORT or tcp:HOST:PORT, usually port 4739; empty sends nothing."`
+	Domain     uint32        `yaml:"domain" doc:"Observation domain, by which the collector tells senders of one address apart."`
+	Enterprise uint32        `yaml:"enterprise" doc:"Private enterprise number of netfate's own elements; the usual one is that for documentation."`
+	Templates  time.Duration `yaml:"templates" doc:"Time between two transmissions of templates over UDP."`
+	Queue      Bytes         `yaml:"queue" doc:"How much may wait while the collector is away; what has no room is counted as lost."`
 }
 
 // None is History.Path where nothing is kept on disk.
@@ -96,7 +107,10 @@ func Default() Config {
 			Listen: []string{"unix:/run/netfate/netfate.sock", "127.0.0.1:7323"}, SocketMode: 0o660, Hosts: []string{},
 			Rate: 50, Burst: 200, QuestionTime: 20 * time.Second, Questions: 4, Clients: 256,
 		},
-		Export: Export{Prometheus: Prometheus{Metrics: true, Series: 2000}},
+		Export: Export{
+			Prometheus: Prometheus{Metrics: true, Series: 2000},
+			IPFIX:      IPFIX{Enterprise: 32473, Templates: time.Minute, Queue: 16e6},
+		},
 	}
 }
 
@@ -191,5 +205,29 @@ func (e *Export) check(say func(key, format string, args ...any)) {
 		say("export.prometheus.series", "%d is not from 1 to %d", p.Series, maxSeries)
 	} else if p.Textfile != "" && (!filepath.IsAbs(p.Textfile) || filepath.Ext(p.Textfile) != ".prom") {
 		say("export.prometheus.textfile", "%q is no absolute path that ends in .prom, which the collector looks for", p.Textfile)
+	}
+	x := &e.IPFIX
+	if _, err := ParseCollector(cmp.Or(x.Collector, "udp:localhost:4739")); err != nil {
+		say("export.ipfix.collector", "%w", err)
+	}
+	if x.Enterprise == 0 {
+		say("export.ipfix.enterprise", "0 is IANA's own")
+	}
+	if x.Templates < time.Second || x.Templates > time.Hour {
+		say("export.ipfix.templates", "%v is not from 1s to 1h", x.Templates)
+	}
+	checkQueue(say, "export.ipfix.queue", x.Queue)
+}
+
+// A queue has room for one batch of a busy host, and does not take the memory that
+// watching needs.
+const (
+	minQueue = 1e6
+	maxQueue = 1e9
+)
+
+func checkQueue(say func(key, format string, args ...any), key string, b Bytes) {
+	if b < minQueue || b > maxQueue {
+		say(key, "%v is not from %v to %v", b, Bytes(minQueue), Bytes(maxQueue))
 	}
 }
