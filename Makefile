@@ -17,7 +17,7 @@ TEST_PACKAGES := $(CLANG_PACKAGES) clang-format-19 gcc g++ libc6-dev systemtap-s
 	iputils-ping iputils-arping procps hping3 python3 jq bpftool tshark nghttp2-client tcpreplay \
 	dnsmasq-base bind9-dnsutils openssl gnutls-bin podman runc $(UI_PACKAGES)
 # For tests, unpacked below bin/ and not installed.
-WEB_PACKAGES := nginx wrk libluajit-5.1-2 android-libboringssl
+WEB_PACKAGES := nginx wrk libluajit-5.1-2 android-libboringssl prometheus nfdump
 VM_PACKAGES := busybox-static cpio kmod qemu-system-x86 xz-utils
 DEMO_PACKAGES := iproute2 nftables iperf3 iputils-ping socat netcat-openbsd
 

@@ -21,6 +21,7 @@ import (
 	"github.com/netfate/netfate/internal/agent"
 	"github.com/netfate/netfate/internal/api"
 	"github.com/netfate/netfate/internal/config"
+	"github.com/netfate/netfate/internal/export/prometheus"
 	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/history/duckdb"
 	"github.com/netfate/netfate/internal/history/memory"
@@ -132,6 +133,21 @@ func (m *costMeter) costs() api.Costs {
 	c.Process.Goroutines = runtime.NumGoroutine()
 	c.Process.RSS = resident()
 	return c
+}
+
+// sensors returns those of the sensors for metrics, which make rates themselves.
+func (m *costMeter) sensors() (all []prometheus.Sensor) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.current.Sensors {
+		s := &m.current.Sensors[i]
+		one := prometheus.Sensor{Name: s.Name, Programs: s.Programs, Memory: s.Memory}
+		if s.Events != nil {
+			one.Runs, one.Time = *s.Events, m.before[s.Name]
+		}
+		all = append(all, one)
+	}
+	return all
 }
 
 // resident returns this process's resident memory in bytes (proc_pid_statm(5)), 0

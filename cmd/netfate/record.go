@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netfate/netfate/internal/agent"
+	"github.com/netfate/netfate/internal/export/prometheus"
 	"github.com/netfate/netfate/internal/recording"
 )
 
@@ -20,9 +21,9 @@ func newRecord() *cobra.Command {
 	var path string
 	var maxBytes int64
 	var books bool
-	var kept string
+	var kept, metrics string
 	cmd := &cobra.Command{
-		Use:   "record {-w FILE | --history FILE} [FILTER]",
+		Use:   "record {-w FILE | --history FILE | --metrics FILE} [FILTER]",
 		Short: "Save what the sensors saw, for -r on any machine, or for netfate query",
 		Long: `Record keeps what drops, flows, conns, dns and http would show, with samples of lost
 packets, in a file that every command reads with -r: anywhere, without privileges. Of
@@ -32,7 +33,10 @@ by --max-size and --duration and good up to its last second even if netfate is k
 
 With --history it adds to a history, for netfate query and --since: minutes, later
 hours and days, of which the oldest go when there is no room. With -r that is filled from a
-recording; one that is added twice counts twice.`,
+recording; one that is added twice counts twice.
+
+With --metrics it writes metrics, for node_exporter's textfile collector, at the end of
+each interval.`,
 		Example: `  sudo netfate record -w night.nfr -d 8h     a night
   sudo netfate record -w - | ssh desk 'cat > host.nfr'
   netfate drops -r night.nfr                 what was lost
@@ -42,8 +46,8 @@ recording; one that is added twice counts twice.`,
   netfate record --history h.duckdb -r night.nfr`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
-			case path == "" && kept == "":
-				return usagef("record needs -w FILE; '-w -' writes to standard output; or --history FILE")
+			case path == "" && kept == "" && metrics == "":
+				return usagef("record needs -w FILE; '-w -' writes to standard output; or --history FILE, or --metrics FILE")
 			case path != "" && w.read != "":
 				return usagef("-r %s is a recording already: it can be added to a --history, without -w", w.read)
 			}
@@ -55,15 +59,20 @@ recording; one that is added twice counts twice.`,
 			if err := w.prepare(cmd.Context(), args); err != nil {
 				return err
 			}
-			if path == "" {
-				return w.runInto(cmd.Context(), kept, nil)
+			var outputs []agent.Output
+			if metrics != "" {
+				outputs = append(outputs, agent.Output{Name: "the metrics", Sink: newMetricsSink(prometheus.New(prometheus.Config{Build: build()}), metrics)})
 			}
-			return w.record(cmd.Context(), path, kept, strings.Join(args, " "), maxBytes)
+			if path == "" {
+				return w.runInto(cmd.Context(), kept, outputs)
+			}
+			return w.record(cmd.Context(), path, kept, strings.Join(args, " "), maxBytes, outputs)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVarP(&path, "write", "w", "", "file to write, - for standard output")
 	f.StringVar(&kept, "history", "", "history to add to, which is made if it is not there")
+	f.StringVar(&metrics, "metrics", "", "file to write metrics to, which ends in .prom")
 	f.StringVarP(&w.read, "read", "r", "", "add a recording to the history instead of what this host does")
 	f.Int64Var(&maxBytes, "max-size", 1<<30, "stop when the file has this many bytes")
 	f.BoolVar(&books, "ledger", false, "keep the ledger too: reads the kernel's counters of all namespaces each interval")
@@ -86,8 +95,8 @@ func (w *watch) runInto(ctx context.Context, kept string, outputs []agent.Output
 	return w.run(ctx, "drops and flows", outputs)
 }
 
-// record writes a recording, and to the history at kept.
-func (w *watch) record(ctx context.Context, path, kept, expr string, maxBytes int64) (err error) {
+// record writes a recording, to the history at kept, and to more outputs.
+func (w *watch) record(ctx context.Context, path, kept, expr string, maxBytes int64, more []agent.Output) (err error) {
 	out := os.Stdout
 	if path != "-" {
 		if out, err = os.Create(path); err != nil {
@@ -103,7 +112,7 @@ func (w *watch) record(ctx context.Context, path, kept, expr string, maxBytes in
 	if err != nil {
 		return err
 	}
-	err = w.runInto(ctx, kept, []agent.Output{{Name: "the recording", Sink: writer}})
+	err = w.runInto(ctx, kept, append([]agent.Output{{Name: "the recording", Sink: writer}}, more...))
 	var full *recording.FullError
 	if errors.As(err, &full) {
 		fmt.Fprintln(os.Stderr, "netfate:", full)

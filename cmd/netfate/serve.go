@@ -25,6 +25,7 @@ import (
 	"github.com/netfate/netfate/internal/filter"
 	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/kernel"
+	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/verdict"
 	"github.com/netfate/netfate/internal/webui"
 )
@@ -96,8 +97,12 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	defer func() { err = errors.Join(err, store.Close()) }()
 	costs := newCostMeter()
 	watch.Costs = costs.take
-	server, err := newServer(ctx, &cfg, store, watch.Book, costs)
+	var server *api.Server
+	exports, err := newExports(&cfg.Export, costs, func() []record.Lost { return losses(server) })
 	if err != nil {
+		return err
+	}
+	if server, err = newServer(ctx, &cfg, store, watch.Book, costs, exports); err != nil {
 		return err
 	}
 	if err := server.Listen(ctx); err != nil {
@@ -109,11 +114,11 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	all.Go(func() { cancel(server.Serve(ctx)) })
 	all.Go(func() { reload(ctx, cfg, load, server) })
 	pulse := newPulse(cfg.Interval)
-	err = agent.Run(ctx, watch, []agent.Output{
+	err = agent.Run(ctx, watch, append([]agent.Output{
 		{Name: "the history", Sink: &keeper{store: store, lose: server.Lose}},
 		{Name: "the API", Sink: server.Events()},
 		{Name: "the watchdog", Sink: pulse},
-	}, func(lacks []string) {
+	}, exports.outputs...), func(lacks []string) {
 		for _, l := range lacks {
 			say("note: %s", l)
 		}
@@ -168,7 +173,15 @@ func namers(cfg *config.Identity) ([]identity.Source, error) {
 	return sources, nil
 }
 
-func newServer(ctx context.Context, cfg *config.Config, store history.Store, book *verdict.Book, costs *costMeter) (*api.Server, error) {
+// losses returns what a server has been told is lost.
+func losses(s *api.Server) (all []record.Lost) {
+	for _, l := range s.Losses() {
+		all = append(all, record.Lost{Place: l.Place, Reason: l.Reason, Count: l.Count, Effect: l.Effect})
+	}
+	return all
+}
+
+func newServer(ctx context.Context, cfg *config.Config, store history.Store, book *verdict.Book, costs *costMeter, exports *exports) (*api.Server, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("read the host's name: %w", err)
@@ -177,10 +190,15 @@ func newServer(ctx context.Context, cfg *config.Config, store history.Store, boo
 	for _, c := range kernel.Probe(ctx) {
 		about.Kernel.Features = append(about.Kernel.Features, api.Feature{Name: c.Name, OK: c.OK, Costs: c.Costs})
 	}
+	var metrics http.Handler
+	if cfg.Export.Prometheus.Metrics {
+		metrics = exports.metrics.Handler()
+	}
 	return api.New(api.Config{
 		API: cfg.API, Page: webui.Handler(), Store: store, Book: book, About: about, Costs: costs.costs,
 		Path:    func(ctx context.Context, inode uint32) string { return pathOf(ctx, netns.New(netns.Config{}), inode) },
 		Objects: func(ctx context.Context) (api.Objects, error) { return objects(ctx, cfg.Sensors.Measure) },
+		Metrics: metrics, Exports: exports.status,
 		// Strangers' faults are theirs: a scan of ports must not fill the log.
 		Base: &http.Server{ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Second},
 		Log:  func(line string) { say("%s", line) },

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/netfate/netfate/internal/config"
+	"github.com/netfate/netfate/internal/export"
 	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/verdict"
 )
@@ -32,6 +33,10 @@ type Config struct {
 	// Objects returns the BPF programs and maps of the host; nil if none can be
 	// asked for. Its error says what to do.
 	Objects func(ctx context.Context) (Objects, error)
+	// Metrics answers /metrics; nil if there are none.
+	Metrics http.Handler
+	// Exports returns how the exporters fare; nil if there are none.
+	Exports func() []export.Status
 	// Page answers everything that is not the API's; nil for no page.
 	Page http.Handler
 	// Base has the ErrorLog of the servers, where faults of clients go; nil prints
@@ -120,6 +125,9 @@ func (s *Server) describe(mux *http.ServeMux) error {
 	s.doc = append(text, '\n')
 	mux.HandleFunc("GET /openapi.json", s.openAPI)
 	mux.HandleFunc("GET /healthz", health)
+	if s.cfg.Metrics != nil {
+		mux.Handle("GET /metrics", s.cfg.Metrics)
+	}
 	mux.HandleFunc("/", s.page)
 	return nil
 }
@@ -128,6 +136,9 @@ func (s *Server) describe(mux *http.ServeMux) error {
 func (s *Server) Lose(place, reason string, n uint64, effect string) {
 	s.lost.add(place, reason, n, effect)
 }
+
+// Losses returns what was lost since the start, by place and reason.
+func (s *Server) Losses() []Loss { return s.lost.list() }
 
 func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/openapi+json")

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/netfate/netfate/internal/config"
+	"github.com/netfate/netfate/internal/export"
 	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/history/memory"
 	"github.com/netfate/netfate/internal/record"
@@ -260,6 +261,9 @@ func TestExplainAndSchema(t *testing.T) {
 
 func TestStatus(t *testing.T) {
 	s := newServer(t, func(c *Config) {
+		c.Exports = func() []export.Status {
+			return []export.Status{{Name: "ipfix", Target: "192.0.2.1:4739", Waiting: 1, Sent: 2, Lost: []record.Lost{{Place: "ipfix", Reason: "full", Count: 3, Effect: "gone"}}, Fault: "refused"}}
+		}
 		c.Costs = func() Costs { return Costs{Sensors: []Sensor{{Name: "drop", Programs: 1}}, Process: Process{RSS: 1}} }
 	})
 	if err := s.events.Batch(minute()); err != nil {
@@ -271,6 +275,31 @@ func TestStatus(t *testing.T) {
 	}
 	if len(got.Lost) != 1 || got.Lost[0].Count != 5 {
 		t.Errorf("got lost %v", got.Lost)
+	}
+	want := []Export{{Name: "ipfix", Target: "192.0.2.1:4739", Waiting: 1, Sent: 2, Lost: []Loss{{"ipfix", "full", 3, "gone"}}, Fault: "refused"}}
+	if diff := cmp.Diff(want, got.Exports); diff != "" {
+		t.Errorf("exports (-want +got):\n%s", diff)
+	}
+}
+
+// TestMetrics has the same guard as everything else.
+func TestMetrics(t *testing.T) {
+	s := newServer(t, func(c *Config) {
+		c.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "up 1") })
+		c.API.TokenFile, c.API.LoopbackToken = write(t, "token", token, 0o600), true
+	})
+	if w := request(s, http.MethodGet, "/metrics", nil); w.Code != http.StatusOK || w.Body.String() != "up 1\n" {
+		t.Errorf("got %d, %s", w.Code, w.Body)
+	}
+	for host, want := range map[string]int{"127.0.0.1": http.StatusUnauthorized, "evil.example": http.StatusMisdirectedRequest} {
+		r := httptest.NewRequest(http.MethodGet, "http://"+host+"/metrics", nil)
+		w := httptest.NewRecorder()
+		if s.guarded(byLoopback).ServeHTTP(w, r); w.Code != want {
+			t.Errorf("%s: got %d, want %d", host, w.Code, want)
+		}
+	}
+	if w := request(newServer(t, nil), http.MethodGet, "/metrics", nil); w.Code != http.StatusNotFound {
+		t.Errorf("without metrics: got %d", w.Code)
 	}
 }
 

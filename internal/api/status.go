@@ -15,8 +15,9 @@ type Status struct {
 	Time    time.Time `json:"time" doc:"When this was written."`
 	Store   Store     `json:"store"`
 	Costs
-	Lost   []Loss `json:"lost" nullable:"false" doc:"What was lost since the start, by place and reason."`
-	Kernel Kernel `json:"kernel"`
+	Lost    []Loss   `json:"lost" nullable:"false" doc:"What was lost since the start, by place and reason."`
+	Exports []Export `json:"exports" nullable:"false"`
+	Kernel  Kernel   `json:"kernel"`
 }
 
 // Store is what the history holds.
@@ -37,6 +38,16 @@ type StoreKind struct {
 	Rows       int64      `json:"rows"`
 	Oldest     *time.Time `json:"oldest" doc:"Null without rows, as newest."`
 	Newest     *time.Time `json:"newest"`
+}
+
+// Export is how one exporter fares. Rows that it got are sent, lost, or wait.
+type Export struct {
+	Name    string `json:"name" doc:"As in the configuration."`
+	Target  string `json:"target" doc:"Where to."`
+	Waiting uint64 `json:"waiting" doc:"Rows that wait."`
+	Sent    uint64 `json:"sent" doc:"Rows that were sent since the start."`
+	Lost    []Loss `json:"lost" nullable:"false" doc:"Rows that were not sent, or not in full, since the start, by reason."`
+	Fault   string `json:"fault" doc:"Why nothing can be sent at the moment; empty if all is well."`
 }
 
 // Costs are what watching costs.
@@ -88,12 +99,28 @@ func (s *Server) status(ctx context.Context, _ *struct{}) (*statusAnswer, error)
 		out := Status{
 			Host: about.Host, Version: about.Version, Started: about.Started, Time: time.Now().UTC(), Kernel: about.Kernel,
 			Store: storeStatus(st), Lost: s.lost.list(), Costs: Costs{Sensors: []Sensor{}},
+			Exports: s.exports(),
 		}
 		if s.cfg.Costs != nil {
 			out.Costs = s.cfg.Costs()
 		}
 		return &statusAnswer{out}, nil
 	})
+}
+
+func (s *Server) exports() []Export {
+	all := []Export{}
+	if s.cfg.Exports == nil {
+		return all
+	}
+	for _, e := range s.cfg.Exports() {
+		one := Export{Name: e.Name, Target: e.Target, Waiting: e.Waiting, Sent: e.Sent, Fault: e.Fault, Lost: []Loss{}}
+		for _, l := range e.Lost {
+			one.Lost = append(one.Lost, Loss{Place: l.Place, Reason: l.Reason, Count: l.Count, Effect: l.Effect})
+		}
+		all = append(all, one)
+	}
+	return all
 }
 
 func storeStatus(st history.Status) Store {

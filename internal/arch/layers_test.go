@@ -67,6 +67,10 @@ func house() []place {
 		// What is asked of a store; the stores are parts.
 		{dir: "internal/history", level: facts},
 
+		// What every exporter owes; the exporters are parts.
+		{dir: "internal/export", level: facts},
+		{dir: "internal/outbox", level: shared},
+
 		// Tables are keyed by what decode reads, so it is below them.
 		{dir: "internal/table", level: shared, pure: true},
 		// Conversations in packets: streams in order, and what they say.
@@ -117,6 +121,8 @@ func house() []place {
 		{dir: "test/need", level: programs, testing: true},
 		{dir: "test/handshake", level: programs, testing: true},
 		{dir: "test/historytest", level: gear, testing: true},
+		{dir: "test/exporttest", level: gear, testing: true},
+		{dir: "test/export", level: programs, testing: true},
 		{dir: "test/netlab", level: nouns, ebpf: all, testing: true},
 		{dir: "test/web", level: facts, ebpf: all, testing: true},
 		{dir: "test/witness", level: programs, ebpf: all, testing: true},

@@ -6,9 +6,11 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -21,6 +23,7 @@ type Config struct {
 	Identity Identity      `yaml:"identity" doc:"Who is asked what containers and pods are called."`
 	History  History       `yaml:"history" doc:"What is kept."`
 	API      API           `yaml:"api" doc:"The HTTP API and the web page."`
+	Export   Export        `yaml:"export" doc:"What others are told."`
 }
 
 // Sensors are what is watched.
@@ -84,6 +87,28 @@ type TLS struct {
 	ClientCA string `yaml:"client_ca" doc:"Authorities whose certificates clients must show; empty asks for none."`
 }
 
+// Export is what others are told.
+type Export struct {
+	Prometheus Prometheus `yaml:"prometheus" doc:"Metrics."`
+	IPFIX      IPFIX      `yaml:"ipfix" doc:"Flows and drops for a collector of flows."`
+}
+
+// Prometheus is which metrics there are, and where.
+type Prometheus struct {
+	Metrics  bool   `yaml:"metrics" doc:"Answer /metrics wherever the API listens, to whoever may ask that."`
+	Series   int    `yaml:"series" doc:"Series of each counter at the most, and ten times those of each histogram; what comes later is counted as ~other."`
+	Textfile string `yaml:"textfile" doc:"File for the textfile collector of node_exporter, written at each interval; its name ends in .prom. Empty writes none."`
+}
+
+// IPFIX is where flows and drops go.
+type IPFIX struct {
+	Collector  string        `yaml:"collector" doc:"The collector, udp:HOST:PORT or tcp:HOST:PORT, usually port 4739; empty sends nothing."`
+	Domain     uint32        `yaml:"domain" doc:"Observation domain, by which the collector tells senders of one address apart."`
+	Enterprise uint32        `yaml:"enterprise" doc:"Private enterprise number of netfate's own elements; the usual one is that for documentation."`
+	Templates  time.Duration `yaml:"templates" doc:"Time between two transmissions of templates over UDP."`
+	Queue      Bytes         `yaml:"queue" doc:"How much may wait while the collector is away; what has no room is counted as lost."`
+}
+
 // None is History.Path where nothing is kept on disk.
 const None = "none"
 
@@ -99,6 +124,10 @@ func Default() Config {
 		API: API{
 			Listen: []string{"unix:/run/netfate/netfate.sock", "127.0.0.1:7323"}, SocketMode: 0o660, Hosts: []string{},
 			Rate: 50, Burst: 200, QuestionTime: 20 * time.Second, Questions: 4, Clients: 256,
+		},
+		Export: Export{
+			Prometheus: Prometheus{Metrics: true, Series: 2000},
+			IPFIX:      IPFIX{Enterprise: 32473, Templates: time.Minute, Queue: 16e6},
 		},
 	}
 }
@@ -127,6 +156,7 @@ func (c *Config) check() (wrong []error) {
 	c.Identity.check(say)
 	c.History.check(say)
 	c.API.check(say)
+	c.Export.check(say)
 	return wrong
 }
 
@@ -199,5 +229,40 @@ func (a *API) check(say func(key, format string, args ...any)) {
 	}
 	if a.Clients < 1 || a.Clients > 10_000 {
 		say("api.clients", "%d is not from 1 to 10000", a.Clients)
+	}
+}
+
+// maxSeries bounds what may be asked for: some 200 MB of memory.
+const maxSeries = 100_000
+
+func (e *Export) check(say func(key, format string, args ...any)) {
+	if p := &e.Prometheus; p.Series < 1 || p.Series > maxSeries {
+		say("export.prometheus.series", "%d is not from 1 to %d", p.Series, maxSeries)
+	} else if p.Textfile != "" && (!filepath.IsAbs(p.Textfile) || filepath.Ext(p.Textfile) != ".prom") {
+		say("export.prometheus.textfile", "%q is no absolute path that ends in .prom, which the collector looks for", p.Textfile)
+	}
+	x := &e.IPFIX
+	if _, err := ParseCollector(cmp.Or(x.Collector, "udp:localhost:4739")); err != nil {
+		say("export.ipfix.collector", "%w", err)
+	}
+	if x.Enterprise == 0 {
+		say("export.ipfix.enterprise", "0 is IANA's own")
+	}
+	if x.Templates < time.Second || x.Templates > time.Hour {
+		say("export.ipfix.templates", "%v is not from 1s to 1h", x.Templates)
+	}
+	checkQueue(say, "export.ipfix.queue", x.Queue)
+}
+
+// A queue has room for one batch of a busy host, and does not take the memory that
+// watching needs.
+const (
+	minQueue = 1e6
+	maxQueue = 1e9
+)
+
+func checkQueue(say func(key, format string, args ...any), key string, b Bytes) {
+	if b < minQueue || b > maxQueue {
+		say(key, "%v is not from %v to %v", b, Bytes(minQueue), Bytes(maxQueue))
 	}
 }

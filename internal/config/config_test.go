@@ -61,6 +61,9 @@ api:
   question_time: 3s
   questions: 5
   clients: 6
+export:
+  prometheus: {metrics: false, series: 7, textfile: /a.prom}
+  ipfix: {collector: "tcp:[::1]:4739", domain: 1, enterprise: 9, templates: 9s, queue: 9MB}
 `
 	got, err := Parse([]byte(text))
 	if err != nil {
@@ -125,6 +128,15 @@ func TestFaults(t *testing.T) {
 		{"key without cert", "api: {tls: {key: k}}", "cert and key go together"},
 		{"loopback token", "api: {loopback_token: true}", "needs api.token_file"},
 		{"rate", "api: {rate: 0}", "api.rate"},
+		{"series", "export: {prometheus: {series: 0}}", "export.prometheus.series: 0 is not from 1"},
+		{"relative textfile", "export: {prometheus: {textfile: a.prom}}", "no absolute path"},
+		{"textfile that nobody reads", "export: {prometheus: {textfile: /a.txt}}", "ends in .prom"},
+		{"collector without a network", "export: {ipfix: {collector: '192.0.2.1:4739'}}", "neither udp:HOST:PORT nor tcp:HOST:PORT"},
+		{"collector without a port", "export: {ipfix: {collector: 'udp:192.0.2.1'}}", "export.ipfix.collector"},
+		{"collector by name", "export: {ipfix: {collector: 'udp:flows.example:4739'}}", ""},
+		{"enterprise", "export: {ipfix: {enterprise: 0}}", "export.ipfix.enterprise"},
+		{"templates", "export: {ipfix: {templates: 1ms}}", "export.ipfix.templates: 1ms is not from 1s"},
+		{"queue", "export: {ipfix: {queue: 1kB}}", "export.ipfix.queue: 1kB is not from 1MB"},
 		{"question time", "api: {question_time: 1ms}", "api.question_time"},
 	} {
 		_, err := Parse([]byte(c.text))

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"strconv"
@@ -111,4 +112,21 @@ func (l Listen) String() string {
 		return "unix:" + l.Path
 	}
 	return l.Addr.String()
+}
+
+// Collector is who flows are sent to.
+type Collector struct {
+	Network string // udp or tcp
+	Addr    string // host:port
+}
+
+// ParseCollector reads one.
+func ParseCollector(text string) (Collector, error) {
+	network, addr, _ := strings.Cut(text, ":")
+	host, port, err := net.SplitHostPort(addr)
+	n, portErr := strconv.ParseUint(port, 10, 16)
+	if err != nil || portErr != nil || n == 0 || host == "" || network != "udp" && network != "tcp" {
+		return Collector{}, fmt.Errorf("%q is neither udp:HOST:PORT nor tcp:HOST:PORT, as udp:192.0.2.1:4739", text)
+	}
+	return Collector{Network: network, Addr: addr}, nil
 }

@@ -113,8 +113,8 @@ type Drop struct {
 // interval, both ways. The source is the side that began, as far as is known.
 type Flow struct {
 	Endpoints
-	Start          time.Time `rec:"start" doc:"First packet of the interval." ipfix:"flowStartNanoseconds(156)"`
-	End            time.Time `rec:"end" doc:"Last packet of the interval." ipfix:"flowEndNanoseconds(157)"`
+	Start          time.Time `rec:"start" doc:"First packet of the interval." ipfix:"flowStartMilliseconds(152)"`
+	End            time.Time `rec:"end" doc:"Last packet of the interval." ipfix:"flowEndMilliseconds(153)"`
 	Direction      Direction `rec:"direction" doc:"Who began: out, this namespace; in, the other side; forward, neither; null in captures." ipfix:"flowDirection(61)"`
 	PacketsIn      uint64    `rec:"packets_in" role:"measure" unit:"packets" doc:"Wire packets received; in captures, sent by the destination."`
 	BytesIn        uint64    `rec:"bytes_in" role:"measure" unit:"bytes" doc:"Wire bytes received, headers from Ethernet on."`

@@ -1,0 +1,5 @@
+// Package ipfix tells a collector of flows and drops, in IPFIX (RFC 7011) over UDP or
+// TCP: flows with both directions in one record (RFC 5103), and in elements of an
+// enterprise whose they are. There is no library to be had for it, and what is needed of
+// the protocol is little.
+package ipfix

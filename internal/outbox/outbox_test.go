@@ -1,0 +1,98 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestBounds has messages come while the first one cannot be sent.
+func TestBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent []string
+		away := errors.New("away")
+		fault := away
+		b := New(Config{Name: "x", Target: "y", Bytes: 10, Send: func(_ context.Context, m *Message) error {
+			if fault == nil {
+				sent = append(sent, string(m.Body))
+			}
+			return fault
+		}})
+		for i, body := range []string{"first", "aaaaa", "bbbbb", "c"} { // the first is in hand, then there is room for ten
+			b.Put(Message{Body: []byte(body), Rows: uint64(i + 1)})
+			synctest.Wait()
+		}
+		if s := b.Status(); s.Waiting != 6 || s.Sent != 0 || len(s.Lost) != 1 || s.Lost[0].Count != 4 || s.Lost[0].Reason != "the queue is full" || s.Fault != "away" {
+			t.Errorf("while it is away: got %+v", s)
+		}
+		fault = nil
+		time.Sleep(lastPause)
+		synctest.Wait()
+		if s := b.Status(); s.Waiting != 0 || s.Sent != 6 || s.Fault != "" || fmt.Sprint(sent) != "[first aaaaa bbbbb]" {
+			t.Errorf("afterwards: got %+v, sent %v", s, sent)
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestGivingUp has one message refused, and one that never gets through.
+func TestGivingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := map[string]int{}
+		b := New(Config{Name: "x", Bytes: 100, Patience: time.Minute, Send: func(_ context.Context, m *Message) error {
+			tries[string(m.Body)]++
+			switch string(m.Body) {
+			case "bad":
+				return fmt.Errorf("%w: too old", ErrRefused)
+			case "never":
+				return errors.New("away")
+			}
+			return nil
+		}})
+		for _, body := range []string{"bad", "never", "good"} {
+			b.Put(Message{Body: []byte(body), Rows: 1})
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		s := b.Status()
+		if s.Sent != 1 || s.Waiting != 0 || len(s.Lost) != 2 || s.Lost[0].Reason != "refused" || s.Lost[1].Reason != "cannot be sent" {
+			t.Errorf("got %+v", s)
+		}
+		// After 0.1, 0.2 … 6.4 s and then each 10 s.
+		if tries["bad"] != 1 || tries["good"] != 1 || tries["never"] < 10 || tries["never"] > 20 {
+			t.Errorf("got tries %v", tries)
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestCloseEnds with a receiver that hangs.
+func TestCloseEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New(Config{Name: "x", Bytes: 100, Flush: 2 * time.Second, Send: func(ctx context.Context, _ *Message) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}})
+		for range 3 {
+			b.Put(Message{Body: []byte("m"), Rows: 1})
+		}
+		b.Lose("not understood", 2, "…")
+		begin := time.Now()
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begin); took != 2*time.Second {
+			t.Errorf("close took %v", took)
+		}
+		if s := b.Status(); s.Waiting != 0 || len(s.Lost) != 2 || s.Lost[0].Count+s.Lost[1].Count != 5 {
+			t.Errorf("got %+v", s)
+		}
+	})
+}
