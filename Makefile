@@ -15,7 +15,7 @@ CLANG_PACKAGES := clang-19 llvm-19 libbpf-dev
 TEST_PACKAGES := $(CLANG_PACKAGES) clang-format-19 gcc g++ libc6-dev systemtap-sdt-dev curl libpcre2-8-0 \
 	iproute2 nftables iperf3 tcpdump ethtool conntrack socat netcat-openbsd \
 	iputils-ping iputils-arping procps hping3 python3 jq bpftool tshark nghttp2-client tcpreplay \
-	dnsmasq-base bind9-dnsutils openssl gnutls-bin podman runc $(UI_PACKAGES)
+	dnsmasq-base bind9-dnsutils openssl gnutls-bin podman runc rpm $(UI_PACKAGES)
 # For tests, unpacked below bin/ and not installed.
 WEB_PACKAGES := nginx wrk libluajit-5.1-2 android-libboringssl prometheus nfdump
 VM_PACKAGES := busybox-static cpio kmod qemu-system-x86 xz-utils
@@ -47,7 +47,7 @@ GO_DIRS := cmd internal test tools
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run build examples test go-test ui ui-test kernel-test vm-test matrix check-format vet lint demo bench fuzz vuln generate vmlinux \
+.PHONY: help run build release reproducible packages examples test go-test ui ui-test kernel-test vm-test matrix check-format vet lint demo bench fuzz vuln generate vmlinux \
 	reference format clean
 
 help: ## list the targets
@@ -62,7 +62,7 @@ run: ## build netfate and start its live view (ARGS="drops --all" for another co
 QUIET := $(shell ld --help 2>/dev/null | grep -q -e --no-warnings && echo -Wl,--no-warnings)
 # Static either way, so that it runs on every host. DuckDB, which keeps the history, is
 # C++: its library is linked where there is a compiler to do it.
-STATIC := -tags netgo,osusergo -ldflags '-s -w -linkmode external -extldflags "-static $(QUIET)"'
+STATIC = -tags netgo,osusergo -ldflags '-s -w $(NAMED) -linkmode external -extldflags "-static $(QUIET)"'
 
 build: ## build bin/netfate; needs nothing but Go, and g++ for the history
 ifneq ($(shell command -v g++),)
@@ -71,6 +71,30 @@ else
 	@echo "make build: there is no g++, so this netfate has no history (netfate query, --since); apt-get install g++"
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/netfate ./cmd/netfate
 endif
+
+# What is given to others. It says what version it is (VERSION=1.2.0), and nothing of where and
+# when it was built: the same sources, Go and g++ give the same bytes.
+VERSION ?= $(shell tools/version)
+RELEASE := bin/release
+
+release: NAMED = -X main.release=$(VERSION)
+release: ## build static programs for amd64 and arm64 in bin/release, with their SHA256SUMS
+	@rm -rf $(RELEASE)
+	CGO_ENABLED=1 GOARCH=amd64 $(GO) build -trimpath -buildvcs=false $(STATIC) -o $(RELEASE)/netfate-linux-amd64 ./cmd/netfate
+	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w $(NAMED)' -o $(RELEASE)/netfate-linux-arm64 ./cmd/netfate
+	cd $(RELEASE) && sha256sum netfate-* > SHA256SUMS
+
+reproducible: ## build a release twice, in two directories with empty caches, and compare
+	tools/reproducible
+
+packages: release bin/nfpm ## make a deb and an rpm of each program of the release, in bin/packages
+	@rm -rf bin/packages
+	tools/package bin/packages $(VERSION) amd64 $(RELEASE)/netfate-linux-amd64 $(RELEASE)/netfate-linux-amd64
+	tools/package bin/packages $(VERSION) arm64 $(RELEASE)/netfate-linux-arm64 $(RELEASE)/netfate-linux-amd64
+
+# A module of its own, as the linters are.
+bin/nfpm: tools/nfpm/go.mod tools/nfpm/go.sum
+	$(GO) -C tools/nfpm build -o $(abspath $@) github.com/goreleaser/nfpm/v2/cmd/nfpm
 
 # As bpf/examples/README.md says, which is for those who have no make.
 examples: ## build bpf/examples as bin/examples/*.bpf.o
@@ -89,7 +113,7 @@ ifeq ($(LOCKED),)
 go-test: bin/cached/gcc
 	$(WITH_COMPILED) CGO_ENABLED=1 $(GO) test -race -count=1 -p 2 -timeout 10m $(addprefix -exec=,$(AS_ROOT)) $(RACE_PACKAGES)
 
-kernel-test: build bin/web bin/cached/gcc
+kernel-test: build bin/web bin/cached/gcc bin/nfpm
 	$(WITH_COMPILED) NETFATE_BIN=$(abspath bin/netfate) $(GO) test -count=1 -p 1 -timeout 25m $(addprefix -exec=,$(AS_ROOT)) ./test/...
 else
 go-test: bin/cached/gcc

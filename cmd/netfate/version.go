@@ -7,8 +7,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is what the module was built from.
+// release is the version of what is given to others, set by the linker (make release);
+// elsewhere it is empty.
+var release = ""
+
+// version is that of the release, or of the module as go built it.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(devel)"

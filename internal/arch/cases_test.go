@@ -71,6 +71,9 @@ func cases() []ruleCase {
 
 		{"no mutable package variables", "without value", one("internal/agent/a.go", "package agent\nvar n int"), "a.go:2: var n is neither"},
 		{"no mutable package variables", "call", one("internal/agent/a.go", "package agent\nvar n = f()"), "var n is neither"},
+		{"no mutable package variables", "of a library", one("internal/agent/a.go", "package agent\nvar s = \"\""), "var s is neither"},
+		{"no mutable package variables", "for the linker", one("cmd/netfate/a.go", "package main\nvar s = \"\""), ""},
+		{"no mutable package variables", "not for the linker", one("cmd/netfate/a.go", "package main\nvar s = \"\"\nfunc f() { s = \"x\" }"), "changes the package variable s"},
 		{"no mutable package variables", "seam", one("internal/agent/a.go", "package agent\nimport \"time\"\nvar now = time.Now"), "var now is neither"},
 		{"no mutable package variables", "lock", one("internal/agent/a.go", "package agent\nimport \"sync\"\nvar mu = sync.Mutex{}"), "var mu is neither"},
 		{"no mutable package variables", "pointer", one("internal/agent/a.go", "package agent\nvar p = &t{}"), "var p is neither"},

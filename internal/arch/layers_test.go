@@ -130,6 +130,7 @@ func house() []place {
 		{dir: "test/scenario/*", level: programs, ebpf: all},
 		{dir: "test/loader", level: programs, ebpf: all, testing: true},
 		{dir: "test/kernels", level: programs, ebpf: all, testing: true},
+		{dir: "test/packages", level: programs, testing: true},
 		{dir: "test/vm", level: programs, testing: true},
 		{dir: "test/vm/*", level: programs},
 		{dir: "test/webui", level: programs},

@@ -14,6 +14,7 @@ import (
 //   - an error made by errors.New or fmt.Errorf, the only kind that may be exported;
 //   - made by one of the constructors in constant, or by a literal: a table;
 //   - filled by go:embed;
+//   - a string of a command's, which only the linker can set (-X);
 //   - named _, which asserts something at compile time;
 //
 // and no code of its package, tests included, may assign to it or to a part of
@@ -94,6 +95,10 @@ func (s *source) varKind(value ast.Expr) string {
 		// A lock or a pool is there to change.
 		if name := s.symbol(v.Type); !strings.HasPrefix(name, "sync.") && !strings.HasPrefix(name, "sync/atomic.") {
 			return "table"
+		}
+	case *ast.BasicLit:
+		if v.Kind == token.STRING && s.ast.Name.Name == "main" {
+			return "constant"
 		}
 	}
 	return ""
