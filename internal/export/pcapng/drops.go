@@ -39,7 +39,9 @@ type place struct {
 }
 
 // NewDrops writes to files, which is the sink's from here on.
-func NewDrops(files *Files) *Drops { return &Drops{files: files, places: map[Interface]*place{}, losses: losses{}} }
+func NewDrops(files *Files) *Drops {
+	return &Drops{files: files, places: map[Interface]*place{}, losses: losses{}}
+}
 
 // place returns the counts of a drop's interface; beyond maxInterfaces they are of
 // none.
