@@ -20,6 +20,9 @@ const volatile __u32 rx_sk_arg = 3;
 /* Whether samples carry the kernel stack. */
 const volatile bool want_stack = false;
 
+/* Bytes of the packet's head in a sample: whole words, below 64 KB. */
+const volatile __u32 snaplen = PACKET_LEN;
+
 #define AF_INET 2
 #define AF_INET6 10
 #define RTN_LOCAL 2
@@ -70,10 +73,10 @@ struct {
 	__type(value, __s64);
 } drop_tokens SEC(".maps");
 
-/* Samples: struct drop_event, with the stack behind it if asked for. */
+/* Samples: struct drop_event, and behind it the packet's head and the stack. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 20);
+	__uint(max_entries, 1 << 20); /* more where packets are to be kept */
 } drop_samples SEC(".maps");
 
 static __always_inline int dropped(__u64 *ctx, struct sk_buff *skb, __u64 location, __u32 reason,
@@ -263,17 +266,20 @@ static __always_inline void sample(__u64 *ctx, const struct sk_buff *skb, const 
 	long frames;
 
 	e = bpf_ringbuf_reserve(&drop_samples,
-				want_stack ? sizeof(*e) + BPF_STACK_BYTES : sizeof(*e), 0);
+				sizeof(*e) + snaplen + (want_stack ? BPF_STACK_BYTES : 0), 0);
 	if (!e) {
 		count_error(SITE_RING_FULL, 1);
 		return;
 	}
-	__builtin_memset(e, 0, offsetof(struct drop_event, packet));
+	__builtin_memset(e, 0, sizeof(*e));
 	e->key = d->key;
 	e->time = bpf_ktime_get_ns();
 	e->owner_start = n->owner_start;
 	e->pid = n->pid;
 	e->length = d->view.len;
+	e->whole = d->view.len + d->view.data - start;
+	e->tag = offloaded_tag(skb, btf);
+	e->packet_room = snaplen;
 	e->packets = d->wire.packets;
 	e->bytes = d->wire.bytes;
 	e->tcp_flags = d->packet.tcp_flags;
@@ -287,14 +293,14 @@ static __always_inline void sample(__u64 *ctx, const struct sk_buff *skb, const 
 		e->sk_rcvbuf = LOAD(btf, sk, sk_rcvbuf);
 		e->sk_rmem = LOAD(btf, sk, sk_backlog.rmem_alloc.counter);
 	}
-	if (size > PACKET_LEN)
-		size = PACKET_LEN;
-	if (size && !bpf_probe_read_kernel(e->packet, size, (void *)(d->view.head + start)))
+	if (size > snaplen)
+		size = snaplen;
+	if (size && !bpf_probe_read_kernel(e + 1, size, (void *)(d->view.head + start)))
 		e->packet_len = size;
 	else if (size)
 		count_error(SITE_READ, 1);
 	if (want_stack) {
-		frames = bpf_get_stack(ctx, (void *)(e + 1), BPF_STACK_BYTES, 0);
+		frames = bpf_get_stack(ctx, (void *)(e + 1) + snaplen, BPF_STACK_BYTES, 0);
 		if (frames > 0)
 			e->frames = frames / 8;
 		else

@@ -9,7 +9,7 @@
 
 #define ADDR_LEN 16 /* IPv4 addresses are mapped: ::ffff:a.b.c.d */
 #define COMM_LEN 16
-#define PACKET_LEN 128 /* head of a sampled packet */
+#define PACKET_LEN 128 /* head of a sampled packet, unless more is asked for */
 #define STACK_LEN 32   /* frames of a sampled stack */
 
 /* A per-CPU cache has this many slots for each hook and generation. */
@@ -145,7 +145,10 @@ struct drop_slot {
 };
 _Static_assert(sizeof(struct drop_slot) == 120, "drop_slot");
 
-/* One dropped buffer. The stack, if asked for, follows the struct. */
+/*
+ * One dropped buffer. The head of its packet follows the struct, in as many bytes as
+ * it says, and then the stack, if asked for.
+ */
 struct drop_event {
 	struct drop_key key;
 	__u64 time;	    /* CLOCK_MONOTONIC ns */
@@ -156,16 +159,18 @@ struct drop_event {
 	__u32 bytes;
 	__s32 sk_rcvbuf;	 /* limit of the receive buffer; 0 without a socket */
 	__s32 sk_rmem;   /* bytes in it */
-	__u16 packet_len; /* valid bytes of packet */
+	__u32 whole; /* bytes of the buffer from the packet's first one on */
+	__u32 tag; /* VLAN tag beside the packet, as on the wire; 0: none */
+	__u16 packet_len; /* valid bytes of the packet */
+	__u16 packet_room; /* bytes up to the stack */
 	__u16 l3;	  /* where in it the network header is */
 	__u16 eth_proto;	 /* of what is there: a VLAN tag may come first */
 	__u8 tcp_flags;
 	__u8 has_link; /* packet begins with a link header */
 	__u8 frames;   /* of the stack that follows */
-	__u8 pad[7];
-	__u8 packet[PACKET_LEN];
+	__u8 pad[5];
 };
-_Static_assert(sizeof(struct drop_event) == 248, "drop_event");
+_Static_assert(sizeof(struct drop_event) == 128, "drop_event");
 
 /* What a connection is to its socket, and what has happened to it. */
 enum conn_role {

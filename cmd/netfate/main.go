@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/netfate/netfate/internal/export/pcapng"
 	"github.com/netfate/netfate/internal/kernel"
 )
 
@@ -22,6 +23,7 @@ const (
 	exitFailed     = 1
 	exitUsage      = 2
 	exitNotAllowed = 3 // by the kernel or the privileges
+	exitNoRoom     = 4 // on the disk; what was written is whole
 )
 
 // usageError is a command line that cannot be meant.
@@ -53,6 +55,8 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, kernel.ErrNotAllowed):
 		return exitNotAllowed
+	case errors.Is(err, pcapng.ErrNoRoom):
+		return exitNoRoom
 	}
 	return exitFailed
 }
@@ -86,7 +90,7 @@ interface and changes nothing; what it attaches is gone when it ends.`,
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	screen(root)
-	root.AddCommand(newTop(), newDrops(), newFlows(), newConns(), newDNS(), newHTTP(), newLedger(), newWatch(), newRecord(), newQuery(), newDiff(), newExplain(), newDoctor(), newVersion(), newRun(), newPs(), newStop(), newMap(), newLog(), newCheck(), newServe(), newMan())
+	root.AddCommand(newTop(), newDrops(), newFlows(), newConns(), newDNS(), newHTTP(), newLedger(), newWatch(), newRecord(), newCapture(), newQuery(), newDiff(), newExplain(), newDoctor(), newVersion(), newRun(), newPs(), newStop(), newMap(), newLog(), newCheck(), newServe(), newMan())
 	return root
 }
 

@@ -128,7 +128,7 @@ func night() []record.Batch {
 			b.Ledger = append(b.Ledger, e)
 		}
 		b.Samples = append(b.Samples, b.Drops[0])
-		b.Samples[0].Sample, b.Samples[0].Packet = true, []byte{0x45, 0}
+		b.Samples[0].Sample, b.Samples[0].Packet, b.Samples[0].PacketLink, b.Samples[0].PacketLength = true, []byte{0x45, 0}, "ip", 60
 		for range 4 {
 			n := uint64(rnd.IntN(1000))
 			f := record.Flow{

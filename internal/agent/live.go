@@ -36,21 +36,14 @@ type live struct {
 	clock     kernel.Clock
 	tick      uint64 // ns a jiffy
 
-	event   decode.DropEvent
-	stack   []uint64
-	samples []sample
-	omitted uint64 // samples of this interval beyond maxSamples
+	event   decode.Sample
+	samples []decode.Sample // that wait for their names
+	omitted uint64          // samples of this interval beyond maxSamples
 	rows    []flowRow
 	places  placeless // of this interval's drops
 	missing []string  // what is not watched, and why
 	meter   meter     // measures nothing if not asked for
 	over    bool      // the sensors are off: the next Roll is the last
-}
-
-// sample is an event that waits for its names.
-type sample struct {
-	event decode.DropEvent
-	stack []uint64
 }
 
 // flowRow is a row of the flow sensor that waits for its interface's class,
@@ -132,16 +125,17 @@ func (l *live) readEvents() error {
 
 func (l *live) readSamples(until time.Time) error {
 	for {
-		frames, ok, err := l.drops.Next(until, &l.event, l.stack)
+		ok, err := l.drops.Next(until, &l.event)
 		if err != nil || !ok {
 			return err
 		}
-		l.stack = frames
 		if len(l.samples) >= maxSamples {
 			l.omitted++
 			continue
 		}
-		l.samples = append(l.samples, sample{l.event, append([]uint64(nil), frames...)})
+		l.samples = append(l.samples, decode.Sample{
+			DropEvent: l.event.DropEvent, Packet: slices.Clone(l.event.Packet), Stack: slices.Clone(l.event.Stack),
+		})
 	}
 }
 
@@ -389,7 +383,7 @@ func (l *live) drop(key *decode.DropKey, o decode.OwnerRef, at time.Time) record
 func (l *live) rollSamples(b *record.Batch) {
 	b.Samples = make([]record.Drop, 0, len(l.samples))
 	for i := range l.samples {
-		e := &l.samples[i].event
+		e := &l.samples[i]
 		r := l.drop(&e.Key, decode.OwnerRef{Start: e.OwnerStart, PID: e.PID}, l.clock.Wall(e.Time))
 		r.Sample = true
 		r.Packets, r.Bytes, r.Buffers, r.Length = uint64(e.Packets), uint64(e.Bytes), 1, e.Length
@@ -399,8 +393,9 @@ func (l *live) rollSamples(b *record.Batch) {
 			r.InnerSrcAddr, r.InnerDstAddr = inner.SrcAddr(), inner.DstAddr()
 			r.InnerSrcPort, r.InnerDstPort = inner.Ports()
 		}
-		r.Packet = append([]byte(nil), e.Packet[:e.PacketLen]...)
-		for _, addr := range l.samples[i].stack {
+		head := e.Head()
+		r.PacketLink, r.Packet, r.PacketLength = head.Frame(max(int(l.cfg.Snaplen), decode.PacketLen))
+		for _, addr := range e.Stack {
 			_, location := l.names.place(addr)
 			r.Stack = append(r.Stack, location)
 		}

@@ -68,6 +68,8 @@ type Config struct {
 	Samples int64
 	// Stack takes the kernel stack of each sample.
 	Stack bool
+	// Snaplen is how many bytes of its packet a sample has, 0 for 128.
+	Snaplen uint16
 	// MaxFlows and MaxDrops bound the rows of one interval; 0 for 65,536 and
 	// 16,384. What does not fit is counted without addresses.
 	MaxFlows, MaxDrops uint32
@@ -251,7 +253,7 @@ func (l *live) load(args kernel.FreeArgs, types *kernel.Types) (err error) {
 	if cfg.Drops {
 		all.Go(func() {
 			l.drops, dropErr = drop.New(drop.Config{
-				Args: args, Filter: cfg.Filter, MaxDrops: cfg.MaxDrops, Stack: cfg.Stack,
+				Args: args, Filter: cfg.Filter, MaxDrops: cfg.MaxDrops, Stack: cfg.Stack, Snaplen: cfg.Snaplen,
 				Owners: l.owners.Owners(), Types: types, Raw: cfg.Raw,
 			})
 		})
@@ -404,7 +406,8 @@ func (l *live) attachBase() error {
 	var dropErr, flowErr, connErr error
 	drops, flows, conns := l.drops, l.flows, l.conns.sensor
 	if drops != nil {
-		dropErr = kernel.Diagnose(drops.Attach(), "attach the drop sensor")
+		// Samples of what is dropped before the pump gets there are not to be missing.
+		dropErr = kernel.Diagnose(errors.Join(drops.Allow(l.cfg.Samples), drops.Attach()), "attach the drop sensor")
 	}
 	if flows != nil {
 		flowErr = kernel.Diagnose(flows.Attach(), "attach the flow sensor")

@@ -124,7 +124,7 @@ type DropCount struct {
 	_              [3]uint8
 }
 
-// DropEvent is one dropped buffer.
+// DropEvent is one dropped buffer; the head of its packet and the stack follow.
 type DropEvent struct {
 	Key        DropKey
 	Time       uint64
@@ -135,14 +135,16 @@ type DropEvent struct {
 	Bytes      uint32
 	RcvBuf     int32
 	RMem       int32
+	Whole      uint32 // bytes of the buffer from the packet's first one on
+	Tag        uint32 // VLAN tag beside the packet, as on the wire; 0: none
 	PacketLen  uint16
+	PacketRoom uint16
 	L3         uint16
 	EthProto   uint16
 	TCPFlags   uint8
 	HasLink    uint8
 	Frames     uint8
-	_          [7]uint8
-	Packet     [PacketLen]byte
+	_          [5]uint8
 }
 
 // What a connection is to its socket.

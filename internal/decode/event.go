@@ -10,29 +10,37 @@ import (
 // program are not of the same version, or the memory was not ours.
 var ErrShort = errors.New("record is cut short")
 
-// Event reads a sample from the ring into e and the addresses of its stack,
-// innermost first, into stack, whose storage is used again. The rest of e's
-// Packet beyond PacketLen is undefined.
-func Event(b []byte, e *DropEvent, stack []uint64) ([]uint64, error) {
-	stack = stack[:0]
-	if !pod(b, e) {
-		return stack, fmt.Errorf("drop event of %d bytes: %w", len(b), ErrShort)
-	}
-	if e.PacketLen > PacketLen {
-		return stack, fmt.Errorf("drop event with a packet of %d bytes: %w", e.PacketLen, ErrShort)
-	}
-	frames := int(e.Frames)
-	tail := b[eventLen:]
-	if frames > StackLen || len(tail) < frames*8 {
-		return stack, fmt.Errorf("drop event with %d frames: %w", frames, ErrShort)
-	}
-	for i := range frames {
-		stack = append(stack, binary.NativeEndian.Uint64(tail[i*8:]))
-	}
-	return stack, nil
+// Sample is a dropped buffer whole: with the head of its packet, and the addresses
+// of its stack, innermost first.
+type Sample struct {
+	DropEvent
+	Packet []byte
+	Stack  []uint64
 }
 
-const eventLen = 120 + PacketLen
+// Event reads a sample from the ring into s, whose Packet is then part of b and
+// whose Stack's storage is used again.
+func Event(b []byte, s *Sample) error {
+	s.Packet, s.Stack = nil, s.Stack[:0]
+	if !pod(b, &s.DropEvent) {
+		return fmt.Errorf("drop event of %d bytes: %w", len(b), ErrShort)
+	}
+	tail := b[eventLen:]
+	if s.PacketLen > s.PacketRoom || int(s.PacketRoom) > len(tail) {
+		return fmt.Errorf("drop event with a packet of %d bytes: %w", s.PacketLen, ErrShort)
+	}
+	frames, stack := int(s.Frames), tail[s.PacketRoom:]
+	if frames > StackLen || len(stack) < frames*8 {
+		return fmt.Errorf("drop event with %d frames: %w", frames, ErrShort)
+	}
+	for i := range frames {
+		s.Stack = append(s.Stack, binary.NativeEndian.Uint64(stack[i*8:]))
+	}
+	s.Packet = tail[:s.PacketLen]
+	return nil
+}
+
+const eventLen = 128
 
 // Socket reads the next row of the socket iterator's output and returns what
 // follows it.

@@ -10,11 +10,11 @@ import (
 // Inner returns what a tunnel carries, from the head of a sampled packet:
 // VXLAN, Geneve, GRE, or IP in IP, one level. False if it is no tunnel or the
 // head is too short to tell.
-func Inner(e *DropEvent) (Tuple, bool) {
-	if int(e.L3) >= int(e.PacketLen) || int(e.PacketLen) > len(e.Packet) {
+func Inner(s *Sample) (Tuple, bool) {
+	if int(s.L3) >= len(s.Packet) {
 		return Tuple{}, false
 	}
-	packet := gopacket.NewPacket(e.Packet[e.L3:e.PacketLen], firstLayer(e.EthProto),
+	packet := gopacket.NewPacket(s.Packet[s.L3:], firstLayer(s.EthProto),
 		gopacket.DecodeOptions{Lazy: true, NoCopy: true})
 	all := packet.Layers()
 	if i := tunnelPayload(all); i > 0 {

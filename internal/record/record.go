@@ -107,6 +107,9 @@ type Drop struct {
 	// Packet is the head of a sampled packet, from the first header that the
 	// buffer still had; it goes into recordings and captures, not into rows.
 	Packet []byte `rec:"packet_hex" hidden:"true" doc:"First bytes of the packet, hexadecimal."`
+	// PacketLink says what Packet begins with, PacketLength how long it was whole.
+	PacketLink   string `rec:"packet_link" hidden:"true" doc:"What packet_hex begins with: ethernet, ip, or the Ethernet type of something else without a link header."`
+	PacketLength uint32 `rec:"packet_length" hidden:"true" unit:"bytes" doc:"Length of the whole buffer from there on; a GSO or GRO buffer is one."`
 }
 
 // Flow is the traffic between two endpoints on one interface over one

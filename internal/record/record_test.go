@@ -194,7 +194,7 @@ func TestDropLine(t *testing.T) {
 	if got := string(AppendJSON(nil, fields, sampleDrop(), false)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	hidden := strings.TrimSuffix(want, "}") + `,"packet_hex":"cafe"}`
+	hidden := strings.TrimSuffix(want, "}") + `,"packet_hex":"cafe","packet_link":null,"packet_length":null}`
 	if got := string(AppendJSON(nil, fields, sampleDrop(), true)); got != hidden {
 		t.Errorf("hidden: got  %s\nwant %s", got, hidden)
 	}

@@ -41,12 +41,10 @@ func measureAllocations(w *wire, r *results) error {
 }
 
 func decodeAllocations() allocation {
-	var e decode.DropEvent
-	raw := make([]byte, unsafe.Sizeof(e))
-	var stack []uint64
+	var e decode.Sample
+	raw := make([]byte, unsafe.Sizeof(e.DropEvent))
 	return allocation{"decoding a drop sample", testing.AllocsPerRun(1000, func() {
-		var err error
-		if stack, err = decode.Event(raw, &e, stack); err != nil {
+		if err := decode.Event(raw, &e); err != nil {
 			panic(err) // a sample of zeros is a valid one
 		}
 	}), 1000}
@@ -120,19 +118,18 @@ func dropAllocations(w *wire, r *results, args kernel.FreeArgs) (err error) {
 	if _, err := w.play(workload{flows: 1, port: closedPort}, r.cfg.slice); err != nil {
 		return err
 	}
-	var e decode.DropEvent
-	var stack []uint64
+	var e decode.Sample
 	var samples uint64
 	before := mallocs()
 	for {
-		frames, ok, err := s.Next(time.Now(), &e, stack)
+		ok, err := s.Next(time.Now(), &e)
 		if err != nil {
 			return err
 		}
 		if !ok {
 			break
 		}
-		stack, samples = frames, samples+1
+		samples++
 	}
 	made := mallocs() - before
 	if samples == 0 {

@@ -87,15 +87,21 @@ func startWatch(t *testing.T, each func(row []byte) error, args ...string) *watc
 		}
 		w.done <- failed
 	}()
+	w.await()
+	return w
+}
+
+// await returns when netfate watches.
+func (w *watch) await() {
+	w.t.Helper()
 	watches := func() bool {
 		said := w.stderr.String()
 		return strings.Contains(said, "netfate: watching") || strings.Contains(said, "netfate: reading")
 	}
 	netlab.Poll(30*time.Second, func() bool { return watches() || w.cmd.Process.Signal(syscall.Signal(0)) != nil })
 	if !watches() {
-		t.Fatalf("netfate %v does not watch; it says:\n%s", args, w.stderr)
+		w.t.Fatalf("netfate %v does not watch; it says:\n%s", w.cmd.Args[1:], w.stderr)
 	}
-	return w
 }
 
 // pid is netfate's process.

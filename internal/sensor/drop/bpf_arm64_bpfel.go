@@ -91,6 +91,7 @@ const (
 	bpfVarMomentNs      = "moment_ns"
 	bpfVarReasonArg     = "reason_arg"
 	bpfVarRxSkArg       = "rx_sk_arg"
+	bpfVarSnaplen       = "snaplen"
 	bpfVarWantStack     = "want_stack"
 )
 
@@ -171,6 +172,7 @@ type bpfVariableSpecs struct {
 	MomentNs      *ebpf.VariableSpec `ebpf:"moment_ns"`
 	ReasonArg     *ebpf.VariableSpec `ebpf:"reason_arg"`
 	RxSkArg       *ebpf.VariableSpec `ebpf:"rx_sk_arg"`
+	Snaplen       *ebpf.VariableSpec `ebpf:"snaplen"`
 	WantStack     *ebpf.VariableSpec `ebpf:"want_stack"`
 }
 
@@ -238,6 +240,7 @@ type bpfVariables struct {
 	MomentNs      *ebpf.Variable `ebpf:"moment_ns"`
 	ReasonArg     *ebpf.Variable `ebpf:"reason_arg"`
 	RxSkArg       *ebpf.Variable `ebpf:"rx_sk_arg"`
+	Snaplen       *ebpf.Variable `ebpf:"snaplen"`
 	WantStack     *ebpf.Variable `ebpf:"want_stack"`
 }
 

@@ -36,6 +36,10 @@ type Config struct {
 	MaxDrops uint32
 	// Stack takes the kernel stack with each sample: some µs each.
 	Stack bool
+	// Snaplen is how many bytes of a packet's head a sample has, 0 for
+	// decode.PacketLen; with more, samples have a ring of 16 MiB. Of what lies in
+	// pages beside the buffer a sample has nothing.
+	Snaplen uint16
 	// Owners is the owner sensor's map; nil leaves drops without owners.
 	Owners *ebpf.Map
 	// Types are the kernel's types, if another sensor has decoded them; nil
@@ -45,6 +49,10 @@ type Config struct {
 	// that refuse those need it: counts are the same, owners are not told.
 	Raw bool
 }
+
+// largeRing is the bytes of the ring for samples with more than their headers:
+// at 256 bytes each, some 40,000.
+const largeRing = 16 << 20
 
 // cacheHooks is how many of the cache's hooks the programs use.
 const cacheHooks = 1
@@ -115,7 +123,13 @@ func prepare(spec *ebpf.CollectionSpec, cfg Config) error {
 		spec.Maps["drops_0"].MaxEntries = cfg.MaxDrops
 		spec.Maps["drops_1"].MaxEntries = cfg.MaxDrops
 	}
+	snaplen := uint32(decode.PacketLen)
+	if cfg.Snaplen > decode.PacketLen {
+		snaplen = (uint32(cfg.Snaplen) + 7) &^ 7
+		spec.Maps["drop_samples"].MaxEntries = largeRing
+	}
 	for name, value := range map[string]any{
+		"snaplen":      snaplen,
 		"location_arg": position(cfg.Args.Location),
 		"reason_arg":   position(cfg.Args.Reason),
 		"rx_sk_arg":    position(cfg.Args.RxSK),
@@ -179,20 +193,19 @@ func (s *Sensor) Allow(n int64) error {
 	return nil
 }
 
-// Next reads the next sample into e and its stack's addresses into stack,
-// whose storage is used again, and waits for one until deadline. ok is false
-// if there is none.
-func (s *Sensor) Next(deadline time.Time, e *decode.DropEvent, stack []uint64) (frames []uint64, ok bool, err error) {
+// Next reads the next sample into e, whose Packet is good until the next call,
+// and waits for one until deadline. ok is false if there is none.
+func (s *Sensor) Next(deadline time.Time, e *decode.Sample) (ok bool, err error) {
 	s.ring.SetDeadline(deadline)
 	err = s.ring.ReadInto(&s.raw)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return stack, false, nil
+		return false, nil
 	case err != nil:
-		return stack, false, fmt.Errorf("read the samples: %w", err)
+		return false, fmt.Errorf("read the samples: %w", err)
 	}
-	frames, err = decode.Event(s.raw.RawSample, e, stack)
-	return frames, err == nil, err
+	err = decode.Event(s.raw.RawSample, e)
+	return err == nil, err
 }
 
 // Poll visits what was counted since the last call. A key can come more than
