@@ -20,7 +20,10 @@ import (
 // row of theirs may lack the process, and every process has to be there.
 func TestOwnersOfShortLivedProcesses(t *testing.T) {
 	need.Root(t)
-	const processes = 1000
+	processes := 1000
+	if testing.Short() {
+		processes = 250
+	}
 	// Built here and not this test run again, which the race detector makes slow.
 	asker := need.Command(t, "./asker")
 	client, server := pair(netlab.New(t))
