@@ -185,6 +185,7 @@ bench: ## measure what netfate costs and write docs/benchmarks.md
 	@tools/need bench $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory build
 	$(GO) build -o bin/bench ./test/bench
+	$(GO) -C test/bench/sqlite build -o $(abspath bin/bench-sqlite) .
 	$(AS_ROOT) bin/bench
 	$(GO) test -count=1 -v $(addprefix -exec=,$(AS_ROOT)) -run TestMixed ./test/ledger -mixed 1m
 

@@ -351,6 +351,7 @@ func appendRow(b *record.Batch, kind string, fields []record.Field, row map[stri
 // shares are requests that add up to n of the same sums: one, and one that stands for
 // the others.
 func shares(r record.Request, n uint64) []record.Request {
+	r.OneIn = 0 // those that it stood for are among the n
 	if n == 1 {
 		return []record.Request{r}
 	}

@@ -44,7 +44,7 @@ func TestPastAddsUp(t *testing.T) {
 	}
 	batches := night()
 	for i := range 7 {
-		r := record.Request{HostName: "h", Path: "/", Status: 200, ResponseBytes: uint64(100 + i), LatencyMicros: 1000}
+		r := record.Request{HostName: "h", Path: "/", Status: 200, ResponseBytes: uint64(100 + i), LatencyMicros: 1000, OneIn: uint32(i % 3 * 4)}
 		r.Time = batches[0].End
 		batches[0].Requests = append(batches[0].Requests, r)
 	}

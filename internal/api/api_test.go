@@ -218,7 +218,7 @@ func TestFate(t *testing.T) {
 
 func TestGraph(t *testing.T) {
 	got := read[Graph](t, newServer(t, nil), prefix+"/graph?"+range1200)
-	p50, p95 := uint64(11_000), uint64(20_000)
+	p50, p95 := history.Bucket(11_000), history.Bucket(20_000)
 	want := []Edge{
 		{From: "process:curl", To: "peer:example.com", Bytes: 1980, Packets: 8, Connections: 40, P50: &p50, P95: &p95, Errors: 2},
 		{From: "peer:198.51.100.1", To: "process:nginx", Bytes: 200, Packets: 4},
@@ -237,7 +237,7 @@ func TestGraph(t *testing.T) {
 func TestLatency(t *testing.T) {
 	got := read[Latency](t, newServer(t, nil), prefix+"/latency?kind=requests&by=method&step=10&"+range1200)
 	// 150 µs is above 141 and up to 200; of 8 requests two stand for eight.
-	if got.Bounds[1] != 141 || got.Bounds[2] != 200 || got.Counts[1][2] != 6+16 || got.Rows != 8 || len(got.Times) != 6 {
+	if got.Bounds[1] != 141 || got.Bounds[2] != 200 || got.Counts[1][2] != 6+16 || got.Rows != 22 || got.Sampled != 16 || len(got.Times) != 6 {
 		t.Errorf("got %v, %v of %d rows", got.Bounds[:3], got.Counts[1], got.Rows)
 	}
 	if len(got.Groups) != 1 || got.Groups[0].Key[0] != "GET" || got.Groups[0].Counts[1][2] != 22 {

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -19,8 +20,8 @@ type graphInput struct {
 type Graph struct {
 	Nodes []Node `json:"nodes" nullable:"false"`
 	Edges []Edge `json:"edges" nullable:"false"`
-	Conns int    `json:"conns" doc:"How many connections the latencies are of: the newest, at the most."`
-	Cut   bool   `json:"cut" doc:"True if there are more edges, or more connections."`
+	Conns uint64 `json:"conns" doc:"How many connections closed or failed."`
+	Cut   bool   `json:"cut" doc:"True if there are more edges, or connections between more than are told apart."`
 	Lost  []Loss `json:"lost" nullable:"false" doc:"What netfate lost in that time: it spoils these numbers."`
 }
 
@@ -49,10 +50,6 @@ type graphAnswer struct{ Body Graph }
 const (
 	// maxPairs bounds the pairs that edges are made of.
 	maxPairs = 5000
-	// maxConns bounds the connections that latencies are made of.
-	maxConns = 10_000
-	// page is how many rows are asked for at once.
-	page = 5000
 )
 
 func (s *Server) graph(ctx context.Context, in *graphInput) (*graphAnswer, error) {
@@ -71,15 +68,53 @@ func (s *Server) graph(ctx context.Context, in *graphInput) (*graphAnswer, error
 		g.flows(t)
 		c := history.Question{Kind: history.Conns, Since: q.Since, Until: q.Until, Where: shared(q.Where)}
 		c.Where = append(c.Where, history.Condition{Field: "event", Values: []string{string(record.ConnClosed), string(record.ConnFailed)}})
-		conns, more, err := s.newest(ctx, c, maxConns, g.conn)
-		if err != nil {
+		c.Limit = maxPairs
+		if err := s.conns(ctx, g, c); err != nil {
 			return nil, err
 		}
 		out := g.graph(in.Limit)
-		out.Conns, out.Cut = conns, out.Cut || more
 		out.Lost, err = s.spoils(ctx, q)
 		return &graphAnswer{out}, err
 	})
+}
+
+// endFields are those that the ends of a connection are made of.
+func endFields() []string {
+	return []string{"role", "comm", "container_name", "name", "src_addr", "dst_addr"}
+}
+
+// conns adds connections to the edges: how many there are, and how far away the other
+// side is.
+func (s *Server) conns(ctx context.Context, g *grapher, q history.Question) error {
+	q.By, q.Measure = append(endFields(), "error"), "conns"
+	t, err := s.cfg.Store.Groups(ctx, q)
+	if err != nil {
+		return err
+	}
+	at := columnsOf(t)
+	for _, row := range t.Rows {
+		g.conn(func(name string) any { return at(row, name) })
+	}
+	q.By, q.Measure, q.Step = endFields(), "rtt_us", few(q.Until.Sub(q.Since))
+	d, err := s.cfg.Store.Durations(ctx, q)
+	if err != nil {
+		return err
+	}
+	for _, line := range d.Lines {
+		g.rtts(line)
+	}
+	return nil
+}
+
+// few returns a step of which a range has three at the most, and which is of whole days,
+// hours or minutes if it can be: stores have those added up.
+func few(length time.Duration) time.Duration {
+	for _, unit := range []time.Duration{24 * time.Hour, time.Hour, 5 * time.Minute, time.Minute} {
+		if length >= unit {
+			return length.Truncate(unit)
+		}
+	}
+	return max(length.Truncate(time.Second), time.Second)
 }
 
 // shared returns those conditions on flows that connections can be held against too.
@@ -92,38 +127,17 @@ func shared(where []history.Condition) (out []history.Condition) {
 	return out
 }
 
-// newest calls visit for rows, the newest first, up to a number of them; more says
-// that there are others.
-func (s *Server) newest(ctx context.Context, q history.Question, most int, visit func(get func(string) any)) (n int, more bool, err error) {
-	for n < most {
-		q.Limit = min(page, most-n)
-		t, err := s.cfg.Store.Rows(ctx, q)
-		if err != nil {
-			return n, false, err
-		}
-		at := columnsOf(t)
-		for _, row := range t.Rows {
-			visit(func(name string) any { return at(row, name) })
-		}
-		n += len(t.Rows)
-		if t.Next == "" || len(t.Rows) == 0 {
-			return n, false, nil
-		}
-		q.After = t.Next
-	}
-	return n, true, nil
-}
-
 // grapher makes nodes and edges of flows and connections.
 type grapher struct {
 	nodes map[string]*Node
 	edges map[[2]string]*edge
+	conns uint64
 	cut   bool
 }
 
 type edge struct {
 	Edge
-	rtts []uint64
+	rtts map[uint64]uint64 // how many took so long
 }
 
 // ends returns the nodes of a flow or connection, who began first.
@@ -161,7 +175,7 @@ func (g *grapher) node(kind, label string) *Node {
 func (g *grapher) edge(from, to *Node) *edge {
 	key := [2]string{from.ID, to.ID}
 	if g.edges[key] == nil {
-		g.edges[key] = &edge{Edge: Edge{From: from.ID, To: to.ID}}
+		g.edges[key] = &edge{Edge: Edge{From: from.ID, To: to.ID}, rtts: map[uint64]uint64{}}
 	}
 	return g.edges[key]
 }
@@ -185,30 +199,54 @@ func (g *grapher) flows(t history.Table) {
 	}
 }
 
-// conn adds a connection to the edge that flows have made; it makes none, since the
-// numbers of that would be missing.
-func (g *grapher) conn(get func(string) any) {
+// of returns the edge of connections, if flows have made it: one that they have not
+// would lack their numbers.
+func (g *grapher) of(get func(string) any) *edge {
 	direction := record.Out
 	if text(get("role")) == string(record.Server) {
 		direction = record.In
 	}
 	from, to := g.ends(get, direction)
-	e := g.edges[[2]string{from.ID, to.ID}]
+	return g.edges[[2]string{from.ID, to.ID}]
+}
+
+// conn adds connections that have the same ends.
+func (g *grapher) conn(get func(string) any) {
+	n := uint64(number(get("conns")))
+	g.conns += n
+	if text(get("role")) == "~other" {
+		g.cut = true
+		return
+	}
+	e := g.of(get)
 	if e == nil {
 		return
 	}
-	e.Connections++
+	e.Connections += n
 	if text(get("error")) != "" {
-		e.Errors++
+		e.Errors += n
 	}
-	if rtt := uint64(number(get("rtt_us"))); rtt > 0 {
-		e.rtts = append(e.rtts, rtt)
+}
+
+// rtts adds the round-trip times of connections that have the same ends.
+func (g *grapher) rtts(line history.Histograms) {
+	if len(line.Key) < len(endFields()) {
+		return // of the others
+	}
+	e := g.of(func(name string) any { return line.Key[slices.Index(endFields(), name)] })
+	if e == nil {
+		return
+	}
+	for _, histogram := range line.Counts {
+		for us, n := range histogram {
+			e.rtts[us] += n
+		}
 	}
 }
 
 // graph returns the busiest edges and the nodes that they join.
 func (g *grapher) graph(limit int) Graph {
-	out := Graph{Nodes: []Node{}, Edges: []Edge{}, Cut: g.cut}
+	out := Graph{Nodes: []Node{}, Edges: []Edge{}, Conns: g.conns, Cut: g.cut}
 	var all []*edge
 	for _, e := range g.edges {
 		if e.Packets > 0 {
@@ -223,7 +261,6 @@ func (g *grapher) graph(limit int) Graph {
 	}
 	var joined []*Node
 	for _, e := range all {
-		slices.Sort(e.rtts)
 		e.P50, e.P95 = quantile(e.rtts, 50), quantile(e.rtts, 95)
 		out.Edges = append(out.Edges, e.Edge)
 		for _, id := range []string{e.From, e.To} {
@@ -240,11 +277,16 @@ func (g *grapher) graph(limit int) Graph {
 	return out
 }
 
-// quantile returns the value that so many percent of the sorted ones keep below or
-// reach, nil of none.
-func quantile(sorted []uint64, percent int) *uint64 {
-	if len(sorted) == 0 {
-		return nil
+// quantile returns what so many percent took at the most, nil of none.
+func quantile(took map[uint64]uint64, percent uint64) *uint64 {
+	var all, upTo uint64
+	for _, n := range took {
+		all += n
 	}
-	return &sorted[(len(sorted)*percent+99)/100-1]
+	for _, us := range slices.Sorted(maps.Keys(took)) {
+		if upTo += took[us]; upTo*100 >= all*percent {
+			return &us
+		}
+	}
+	return nil
 }

@@ -49,6 +49,10 @@ type Store interface {
 	Groups(ctx context.Context, q Question) (Table, error)
 	// Series returns the sum of q.Measure by time and by q.By.
 	Series(ctx context.Context, q Question) (Series, error)
+	// Durations returns how many took how long, by time and by q.By; q.Measure names
+	// the duration, latency_us for instance. Of a question with too many steps and
+	// lines, MaxHistograms in all, the error is ErrQuestion.
+	Durations(ctx context.Context, q Question) (Durations, error)
 	// SQL answers a statement that only reads.
 	SQL(ctx context.Context, statement string, l Limits) (Table, error)
 	// Status tells how much there is.
@@ -125,6 +129,29 @@ type Series struct {
 type Line struct {
 	Key    []string // as Question.By; "~other" alone for the rest
 	Values []float64
+}
+
+// MaxHistograms is how many histograms, of steps and lines, an answer has at the most.
+const MaxHistograms = 20_000
+
+// Durations are histograms over time. They are sums, so that those of several lines or
+// steps may be added up.
+type Durations struct {
+	Unit  string
+	Step  time.Duration
+	Times []time.Time  // the beginnings of the steps
+	Lines []Histograms // that with most first, the last one may be "~other"
+	// Sampled is how many of all these were not seen themselves but are stood for by
+	// others: what is told of them is estimated.
+	Sampled uint64
+}
+
+// Histograms are those of one group.
+type Histograms struct {
+	Key []string // as Question.By; "~other" alone for the rest
+	// Counts are of each step how many took so long, by the duration, which Bucket has
+	// rounded; nil where there are none.
+	Counts []map[uint64]uint64
 }
 
 // Status is what a store holds.

@@ -12,11 +12,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/netfate/netfate/test/netlab"
@@ -30,7 +32,10 @@ type config struct {
 	slice   time.Duration // one workload in one round
 	idle    time.Duration // for which an idle netfate is watched
 	starts  int           // of netfate, for the time that it takes
-	only    string        // packets or sockets; empty for both
+	only    string        // packets, sockets or history; empty for all
+	sqlite  string        // path of the program that has SQLite beside the history
+	days    int           // of records in the history
+	hours   int           // of those that it is asked about
 }
 
 func main() {
@@ -44,6 +49,9 @@ func run() error {
 	cfg, err := flags()
 	if err != nil {
 		return err
+	}
+	if cfg.only == "history" {
+		return publishHistory(cfg)
 	}
 	if cfg.only != "sockets" {
 		r := &results{cfg: cfg, began: time.Now()}
@@ -66,7 +74,19 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	return publish(cfg, socketsBegin, socketsEnd, s.markdown())
+	if err := publish(cfg, socketsBegin, socketsEnd, s.markdown()); err != nil || cfg.only != "" {
+		return err
+	}
+	return publishHistory(cfg)
+}
+
+// publishHistory measures the history and writes it into the page.
+func publishHistory(cfg config) error {
+	h, err := newHistory(context.Background(), cfg)
+	if err != nil {
+		return err
+	}
+	return publish(cfg, historyBegin, historyEnd, h.markdown())
 }
 
 // publish prints results and writes them into the page.
@@ -84,23 +104,26 @@ func flags() (config, error) {
 		return config{}, fmt.Errorf("find this program: %w", err)
 	}
 	cfg := config{rounds: 4, slice: 800 * time.Millisecond, idle: 20 * time.Second, starts: 5}
+	flag.StringVar(&cfg.sqlite, "sqlite", filepath.Join(filepath.Dir(self), "bench-sqlite"), "the program that has SQLite beside the history; empty for none")
 	flag.StringVar(&cfg.netfate, "netfate", filepath.Join(filepath.Dir(self), "netfate"), "the binary to measure")
 	flag.StringVar(&cfg.docs, "docs", "docs/benchmarks.md", "the page to write the results into; empty for none")
-	flag.StringVar(&cfg.only, "only", "", "measure one half: packets, or sockets (what connections, requests and names cost)")
+	flag.StringVar(&cfg.only, "only", "", "measure one part: packets, sockets (what connections, requests and names cost), or history")
+	flag.IntVar(&cfg.days, "days", 2, "days of records in a history that is kept as by default, 0 for none; 30 with -long")
+	flag.IntVar(&cfg.hours, "hours", 84, "hours of records that the history is asked about")
 	long := flag.Bool("long", false, "take ten minutes instead of two, for figures with less noise")
 	quick := flag.Bool("quick", false, "take seconds, only to see that everything runs")
 	flag.Parse()
 	switch {
-	case cfg.only != "" && cfg.only != "packets" && cfg.only != "sockets":
-		return cfg, fmt.Errorf("-only is packets or sockets, not %q", cfg.only)
+	case !slices.Contains([]string{"", "packets", "sockets", "history"}, cfg.only):
+		return cfg, fmt.Errorf("-only is packets, sockets or history, not %q", cfg.only)
 	case flag.NArg() > 0:
 		return cfg, fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	case *long && *quick:
 		return cfg, errors.New("-long and -quick exclude each other")
 	case *long:
-		cfg.rounds, cfg.slice, cfg.idle, cfg.starts = 15, 2*time.Second, time.Minute, 15
+		cfg.rounds, cfg.slice, cfg.idle, cfg.starts, cfg.days = 15, 2*time.Second, time.Minute, 15, 30
 	case *quick:
-		cfg.rounds, cfg.slice, cfg.idle, cfg.starts = 1, 200*time.Millisecond, time.Second, 1
+		cfg.rounds, cfg.slice, cfg.idle, cfg.starts, cfg.days, cfg.hours = 1, 200*time.Millisecond, time.Second, 1, 0, 2
 	}
 	if _, err := os.Stat(cfg.netfate); err != nil {
 		return cfg, fmt.Errorf("find netfate: %w; build it first, or name it with -netfate", err)

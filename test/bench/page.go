@@ -16,6 +16,8 @@ const (
 	pageEnd      = "<!-- end of measured -->\n"
 	socketsBegin = "<!-- measured: sockets -->\n"
 	socketsEnd   = "<!-- end of measured: sockets -->\n"
+	historyBegin = "<!-- measured: history -->\n"
+	historyEnd   = "<!-- end of measured: history -->\n"
 )
 
 // writePage puts results into the page, between two lines.

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
+	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/http"
 	"github.com/netfate/netfate/internal/record"
 )
@@ -211,7 +212,7 @@ func (c *column) rounded(n uint64) uint64 {
 	if c.class != bucketColumn && c.class != latestColumn {
 		return n
 	}
-	return bucket(n)
+	return history.Bucket(n)
 }
 
 // put adds the cell of a row that was stored before, v being what was read.

@@ -27,5 +27,5 @@ func open(t testing.TB, cfg Config) *store {
 }
 
 func TestConformance(t *testing.T) {
-	historytest.Run(t, func(t *testing.T) history.Store { return open(t, Config{}) })
+	historytest.Run(t, historytest.Promise{SQL: true, Minutes: true}, func(t *testing.T) history.Store { return open(t, Config{}) })
 }

@@ -4,7 +4,6 @@ package duckdb
 
 import (
 	"encoding/binary"
-	"math/bits"
 	"reflect"
 	"strings"
 	"time"
@@ -74,7 +73,7 @@ func (m *minutes) add(b *record.Batch) {
 		case history.Conns:
 			addAll(m, i, ended(b.Conns), func(r *record.Conn) time.Time { return r.Time }, one)
 		case history.Requests:
-			addAll(m, i, b.Requests, func(r *record.Request) time.Time { return r.Time }, func(r *record.Request) uint64 { return uint64(max(r.OneIn, 1)) })
+			addAll(m, i, b.Requests, func(r *record.Request) time.Time { return r.Time }, stands)
 			for j := range b.RequestCounts {
 				c := &b.RequestCounts[j]
 				m.addRecord(i, asRequest(c), began(b, c.Time), c.Requests)
@@ -91,6 +90,8 @@ func (m *minutes) add(b *record.Batch) {
 
 func one[R any](*R) uint64 { return 1 }
 
+func stands(r *record.Request) uint64 { return history.Stands(r) }
+
 func addAll[R any](m *minutes, kind int, list []R, when func(*R) time.Time, stands func(*R) uint64) {
 	for i := range list {
 		m.addRecord(kind, &list[i], when(&list[i]), stands(&list[i]))
@@ -105,11 +106,10 @@ func began(b *record.Batch, end time.Time) time.Time {
 	return b.Start
 }
 
-// ended are events of connections. One that goes on, or a listener, is a state: its
-// numbers count from its beginning, so they cannot be added up.
+// ended are those connections that are no states.
 func ended(all []record.Conn) (events []record.Conn) {
 	for i := range all {
-		if e := all[i].Event; e != record.ConnOpen && e != record.ConnListens {
+		if history.Happened(&all[i]) {
 			events = append(events, all[i])
 		}
 	}
@@ -168,15 +168,4 @@ func lettersOf(have, more string) string {
 		}
 	}
 	return have
-}
-
-// bucket rounds a duration to the middle of its bucket, of which each power of two
-// has eight: within 6 %, so that rows with equal ones can be added up. Up to 16 it
-// is exact, and 0, which is not known, stays.
-func bucket(n uint64) uint64 {
-	shift := bits.Len64(n) - 4
-	if shift <= 0 {
-		return n
-	}
-	return n>>shift<<shift + 1<<(shift-1)
 }

@@ -8,8 +8,8 @@ type piece struct {
 	since, until int64
 }
 
-// pieces are where to read [since, until): the coarsest resolution of at most step
-// seconds that has whole steps of it, and finer ones at its ends. So sums are those of
+// pieces are where to read [since, until): the coarsest resolution that steps of so many
+// seconds are made of, and finer ones at the ends. So sums are those of
 // the finest rows there are, and few rows are read.
 func (m *marks) pieces(since, until, step int64) (all []piece) {
 	for i := Resolutions - 1; i >= 0; i-- {
@@ -35,7 +35,7 @@ func (m *marks) within(since, until int64, finest, coarsest int, step int64) []p
 	from := (since + r.step - 1) / r.step * r.step
 	to := min(until, m.until[coarsest])
 	to -= to % r.step
-	if r.step > step || from >= to {
+	if r.step > step || step < forever && step%r.step != 0 || from >= to {
 		return m.within(since, until, finest, coarsest-1, step)
 	}
 	all := m.within(since, from, finest, coarsest-1, step)

@@ -648,18 +648,6 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-func TestBucket(t *testing.T) {
-	for n := uint64(1); n < 1<<62; n += n/50 + 1 {
-		got := bucket(n)
-		if got < n-n/16-1 || got > n+n/16+1 || bucket(got) != got {
-			t.Fatalf("bucket(%d) = %d, and of that %d", n, got, bucket(got))
-		}
-	}
-	if bucket(0) != 0 || bucket(1) != 1 || bucket(16) != bucket(17) {
-		t.Errorf("got %d, %d, %d", bucket(0), bucket(1), bucket(16))
-	}
-}
-
 func TestMaxAge(t *testing.T) {
 	const most = 20 * 24 * time.Hour
 	got := Config{MaxAge: most}.withDefaults().Ages

@@ -136,13 +136,13 @@ func exceptions(kind string) map[string]class {
 		history.Drops: {"sample": leftOut, "length": leftOut},
 		history.Flows: {"rtt_us": latestColumn},
 		history.Conns: {
-			"duration_us": sumColumn, "rtt_min_us": leftOut, "rtt_var_us": leftOut, "zero_window": leftOut,
+			"rtt_min_us": leftOut, "rtt_var_us": leftOut, "zero_window": leftOut,
 			"backlog": leftOut, "backlog_max": leftOut, "syn_queue": leftOut, "overflows": leftOut,
 		},
-		history.Requests: {"query_string": leftOut, "one_in": leftOut},
+		history.Requests: {"query_string": leftOut},
 		history.Queries:  {"ttl_s": leftOut},
 		history.Ledger: {
-			"counted": sumColumn, "seen": sumColumn, "skew_us": mostColumn, "location": textColumn,
+			"skew_us": mostColumn, "location": textColumn,
 			"comm": textColumn, "container_name": textColumn, "pid": leftOut,
 		},
 	}[kind]
@@ -163,7 +163,7 @@ func newKind(name string, rec any) *kind {
 	fields := record.Fields(rec)
 	for i := range fields {
 		f := &fields[i]
-		c := column{name: f.Name, typ: f.Type, unit: f.Unit, class: classOf(f)}
+		c := column{name: f.Name, typ: f.Type, unit: f.Unit, class: classOf(name, f)}
 		if s, ok := special[f.Name]; ok {
 			c.class = s
 		}
@@ -178,11 +178,11 @@ func newKind(name string, rec any) *kind {
 
 // classOf is the class by type and role. Times of single packets, lists and packets
 // cannot be added up.
-func classOf(f *record.Field) class {
+func classOf(kind string, f *record.Field) class {
 	switch {
 	case f.Hidden, f.Type == "time", f.Type == "strings", f.Type == "bytes":
 		return leftOut
-	case f.Role == record.Measure:
+	case history.Adds(kind, f):
 		return sumColumn
 	case f.Unit == "us":
 		return bucketColumn

@@ -54,6 +54,10 @@ type store struct {
 	tried   time.Time // the last attempt to write to disk again
 }
 
+// shortest is the time between two writes that nobody asked for, unless there is much to
+// write.
+const shortest = time.Second
+
 // order is what run is asked to do: to take a batch, or to write and answer.
 type order struct {
 	batch *record.Batch
@@ -371,8 +375,10 @@ func (s *store) serve(o order) {
 	s.waiting.Add(-o.rows)
 	before := s.pending.new
 	s.pending.add(o.batch)
-	// A new minute began, so those before are over.
-	if before > 0 && s.pending.new > before || s.pending.len >= s.cfg.MaxPending {
+	// A new minute began, so those before are over. What comes faster than time goes by,
+	// from a recording, is written in larger parts.
+	over := before > 0 && s.pending.new > before && time.Since(s.written) > shortest
+	if over || s.pending.len >= s.cfg.MaxPending {
 		s.write()
 	}
 }

@@ -12,9 +12,6 @@ import (
 	"github.com/netfate/netfate/internal/history"
 )
 
-// percentiles are told of durations, for each group.
-func percentiles() []int { return []int{50, 95, 99} }
-
 // Groups returns sums by q.By. Beside the measures there are percentiles of the kind's
 // durations, as latency_us_p95; rows that do not know one are not in them.
 func (s *store) Groups(ctx context.Context, q history.Question) (t history.Table, err error) {
@@ -56,7 +53,7 @@ func (v *view) groups(ctx context.Context, q *question) (t history.Table, err er
 		return t, err
 	}
 	for _, d := range durations {
-		for _, p := range percentiles() {
+		for _, p := range history.Percentiles() {
 			t.Columns = append(t.Columns, history.Column{Name: fmt.Sprintf("%s_p%d", d.name, p), Type: "uint", Unit: d.unit})
 		}
 	}
@@ -103,14 +100,14 @@ func groupsText(q *question, from string, by, sums []string, durations []*column
 		fmt.Fprintf(&b, ", counted_%d AS (SELECT group_rank, %s AS took, sum(%s) AS many FROM placed WHERE %[2]s IS NOT NULL GROUP BY ALL)", i, quoted(d.name), q.kind.weight())
 		fmt.Fprintf(&b, ", passed_%d AS (SELECT group_rank, took, sum(many) OVER (PARTITION BY group_rank ORDER BY took) AS up_to, sum(many) OVER (PARTITION BY group_rank) AS of_all FROM counted_%[1]d)", i)
 		fmt.Fprintf(&b, ", parts_%d AS (SELECT group_rank", i)
-		for _, p := range percentiles() {
+		for _, p := range history.Percentiles() {
 			fmt.Fprintf(&b, ", min(took) FILTER (up_to * 100 >= of_all * %d) AS p%[1]d", p)
 		}
 		fmt.Fprintf(&b, " FROM passed_%d GROUP BY group_rank)", i)
 	}
 	b.WriteString(" SELECT summed.*")
 	for i := range durations {
-		for _, p := range percentiles() {
+		for _, p := range history.Percentiles() {
 			fmt.Fprintf(&b, ", parts_%d.p%d", i, p)
 		}
 	}
@@ -158,8 +155,8 @@ func (s *store) Series(ctx context.Context, q history.Question) (r history.Serie
 	if err != nil {
 		return r, err
 	}
-	if q.Step < 0 || q.Step%time.Second != 0 {
-		return r, fmt.Errorf("%w: a step of %v is not of whole seconds", history.ErrQuestion, q.Step)
+	if err := wholeSeconds(q.Step); err != nil {
+		return r, err
 	}
 	s.refresh(ctx)
 	err = s.read(ctx, func(v *view) (err error) {
@@ -169,42 +166,62 @@ func (s *store) Series(ctx context.Context, q history.Question) (r history.Serie
 	return r, err
 }
 
-func (v *view) series(ctx context.Context, q *question, step int64) (r history.Series, err error) {
+func wholeSeconds(step time.Duration) error {
+	if step < 0 || step%time.Second != 0 {
+		return fmt.Errorf("%w: a step of %v is not of whole seconds", history.ErrQuestion, step)
+	}
+	return nil
+}
+
+// times are the beginnings of a question's steps, none if there is nothing, and the
+// step in seconds. With its lines there may be so many values at the most.
+func (v *view) times(ctx context.Context, q *question, step, most int64) (all []time.Time, _ int64, err error) {
 	if err := v.close(ctx, q); err != nil || q.since >= q.until {
-		return history.Series{Unit: q.measure.unit, Step: time.Duration(max(step, resolutions()[0].step)) * time.Second}, err
+		return nil, max(step, resolutions()[0].step), err
 	}
 	step = v.step(q, step)
 	first := q.since - q.since%step
 	n := (q.until - first + step - 1) / step
-	if n > maxPoints || n*int64(q.limit+1) > maxValues && len(q.by) > 0 {
-		return r, fmt.Errorf("%w: %d steps of %d lines are too many: %d and %d values are the most", history.ErrQuestion, n, q.limit, maxPoints, maxValues)
+	if n > maxPoints || n*int64(q.limit+1) > most && len(q.by) > 0 {
+		return nil, step, fmt.Errorf("%w: %d steps of %d lines are too many: %d and %d values are the most", history.ErrQuestion, n, q.limit, maxPoints, most)
 	}
-	r = history.Series{Unit: q.measure.unit, Step: time.Duration(step) * time.Second}
 	for i := range n {
-		r.Times = append(r.Times, time.Unix(first+i*step, 0).UTC())
+		all = append(all, time.Unix(first+i*step, 0).UTC())
+	}
+	return all, step, nil
+}
+
+// key is that of a line by its rank, given its parts.
+func (c *question) key(rank int64, parts []any) []string {
+	if rank > int64(c.limit) && len(c.by) > 0 {
+		return []string{other}
+	}
+	key := []string{}
+	for _, part := range parts {
+		key = append(key, part.(string))
+	}
+	return key
+}
+
+func (v *view) series(ctx context.Context, q *question, step int64) (r history.Series, err error) {
+	times, step, err := v.times(ctx, q, step, maxValues)
+	r = history.Series{Unit: q.measure.unit, Step: time.Duration(step) * time.Second, Times: times}
+	if err != nil || len(times) == 0 {
+		return r, err
 	}
 	text, args := v.seriesText(q, step)
 	all, err := v.query(ctx, text, args)
 	if err != nil {
 		return r, err
 	}
-	at := map[int64]int{}
+	var last int64
 	for _, values := range all {
-		rank, when, value := values[0].(int64), values[1].(time.Time).Unix(), values[2].(float64)
-		i, ok := at[rank]
-		if !ok {
-			i = len(r.Lines)
-			at[rank] = i
-			line := history.Line{Key: []string{}, Values: make([]float64, n)}
-			for _, part := range values[3:] {
-				line.Key = append(line.Key, part.(string))
-			}
-			if rank > int64(q.limit) && len(q.by) > 0 {
-				line.Key = []string{other}
-			}
-			r.Lines = append(r.Lines, line)
+		rank, when := values[0].(int64), values[1].(time.Time)
+		if rank != last {
+			last = rank
+			r.Lines = append(r.Lines, history.Line{Key: q.key(rank, values[3:]), Values: make([]float64, len(times))})
 		}
-		r.Lines[i].Values[(when-first)/step] = value
+		r.Lines[len(r.Lines)-1].Values[int64(when.Sub(times[0]).Seconds())/step] = values[2].(float64)
 	}
 	return r, nil
 }
@@ -248,30 +265,45 @@ func (v *view) close(ctx context.Context, q *question) error {
 	return nil
 }
 
-func (v *view) seriesText(q *question, step int64) (text string, args []any) {
-	var keys, names []string
-	columns := []string{quoted(q.measure.name)}
-	for i, c := range q.by {
-		keys = append(keys, fmt.Sprintf("coalesce(%s::VARCHAR, '') AS key_%d", quoted(c.name), i))
+// keys are the fields of a question's lines as texts, the names of these, and the columns
+// that they are made of.
+func (c *question) keys() (keys, names, columns []string) {
+	for i, col := range c.by {
+		keys = append(keys, fmt.Sprintf("coalesce(%s::VARCHAR, '') AS key_%d", quoted(col.name), i))
 		names = append(names, fmt.Sprintf("key_%d", i))
-		columns = append(columns, quoted(c.name))
+		columns = append(columns, quoted(col.name))
 	}
+	return keys, names, columns
+}
+
+// ranked is a part of a statement that gives each line its rank by a sum, and all
+// beyond the limit one.
+func ranked(from, sum string, names []string, limit int) string {
+	order := append([]string{sum + " DESC NULLS LAST"}, names...)
+	return fmt.Sprintf("ranked AS (SELECT %s least(row_number() OVER (ORDER BY %s), %d)::BIGINT AS line_rank FROM %s%s)",
+		list(names), strings.Join(order, ", "), limit+1, from, groupBy(names))
+}
+
+// joined is a part of a statement that puts the ranks beside the lines.
+func joined(names []string) string {
+	if len(names) == 0 {
+		return "CROSS JOIN ranked"
+	}
+	return "JOIN ranked USING (" + strings.Join(names, ", ") + ")"
+}
+
+func (v *view) seriesText(q *question, step int64) (text string, args []any) {
+	keys, names, columns := q.keys()
+	columns = append(columns, quoted(q.measure.name))
 	slices.Sort(columns)
 	from, args := v.from(q, step, slices.Compact(columns)...)
 	var b strings.Builder
-	fmt.Fprintf(&b, "WITH steps AS MATERIALIZED (SELECT %s AS step_begins, %s sum(%s) AS total FROM %s GROUP BY ALL)",
-		bucketOf("time", step), list(keys), quoted(q.measure.name), from)
-	order := append([]string{"sum(total) DESC NULLS LAST"}, names...)
-	fmt.Fprintf(&b, ", ranked AS (SELECT %s least(row_number() OVER (ORDER BY %s), %d)::BIGINT AS line_rank FROM steps%s)",
-		list(names), strings.Join(order, ", "), q.limit+1, groupBy(names))
-	join := "CROSS JOIN ranked"
-	if len(names) > 0 {
-		join = "JOIN ranked USING (" + strings.Join(names, ", ") + ")"
-	}
-	fmt.Fprintf(&b, " SELECT line_rank, step_begins, coalesce(sum(total), 0)::DOUBLE")
+	fmt.Fprintf(&b, "WITH steps AS MATERIALIZED (SELECT %s AS step_begins, %s sum(%s) AS total FROM %s GROUP BY ALL), %s",
+		bucketOf("time", step), list(keys), quoted(q.measure.name), from, ranked("steps", "sum(total)", names, q.limit))
+	b.WriteString(" SELECT line_rank, step_begins, coalesce(sum(total), 0)::DOUBLE")
 	for _, name := range names {
 		fmt.Fprintf(&b, ", any_value(%s)", name)
 	}
-	fmt.Fprintf(&b, " FROM steps %s GROUP BY line_rank, step_begins ORDER BY line_rank, step_begins", join)
+	fmt.Fprintf(&b, " FROM steps %s GROUP BY line_rank, step_begins ORDER BY line_rank, step_begins", joined(names))
 	return b.String(), args
 }

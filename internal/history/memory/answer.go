@@ -26,7 +26,7 @@ func (s *Store) Rows(ctx context.Context, q history.Question) (history.Table, er
 	}
 	before := uint64(math.MaxUint64)
 	if q.After != "" {
-		if before, err = strconv.ParseUint(q.After, 36, 64); err != nil {
+		if before, err = parseCursor(q.After); err != nil {
 			return history.Table{}, fmt.Errorf("%w: %q is not from an earlier answer", history.ErrQuestion, q.After)
 		}
 	}
@@ -37,7 +37,7 @@ func (s *Store) Rows(ctx context.Context, q history.Question) (history.Table, er
 			return true
 		}
 		if len(t.Rows) == p.Limit {
-			t.Next = strconv.FormatUint(last, 36)
+			t.Next = cursor + strconv.FormatUint(last, 36)
 			return false
 		}
 		row := make([]any, len(p.fields))
@@ -48,6 +48,17 @@ func (s *Store) Rows(ctx context.Context, q history.Question) (history.Table, er
 		return true
 	})
 	return t, err
+}
+
+// cursor begins what asks for the next page: the number of a row.
+const cursor = "row-"
+
+func parseCursor(text string) (uint64, error) {
+	number, ok := strings.CutPrefix(text, cursor)
+	if !ok {
+		return 0, strconv.ErrSyntax
+	}
+	return strconv.ParseUint(number, 36, 64)
 }
 
 func columns(fields []record.Field) (cols []history.Column) {
@@ -66,6 +77,65 @@ type group struct {
 	id   string // the key as text, to tell it from others
 	key  []any
 	sums []any // uint64 or int64, nil while nothing was known
+	// took is of each duration how many took so long.
+	took []map[uint64]uint64
+}
+
+func (p *question) newGroup() *group {
+	g := &group{key: make([]any, len(p.by)), sums: make([]any, len(p.sums)), took: make([]map[uint64]uint64, len(p.timed))}
+	for i := range g.took {
+		g.took[i] = map[uint64]uint64{}
+	}
+	return g
+}
+
+// add adds one record up.
+func (g *group) add(p *question, rec any) {
+	for i := range p.sums {
+		g.sums[i] = add(g.sums[i], p.sums[i].of(rec))
+	}
+	for i, f := range p.timed {
+		if us, ok := f.Get(rec).(uint64); ok {
+			g.took[i][history.Bucket(us)] += history.Weight(rec)
+		}
+	}
+}
+
+// merge adds another group up.
+func (g *group) merge(o *group) {
+	for i := range g.sums {
+		g.sums[i] = add(g.sums[i], o.sums[i])
+	}
+	for i := range g.took {
+		for us, n := range o.took[i] {
+			g.took[i][us] += n
+		}
+	}
+}
+
+// row is the group as a table has it: with percentiles of its durations.
+func (g *group) row() []any {
+	row := slices.Concat(g.key, g.sums)
+	for _, took := range g.took {
+		for _, percent := range history.Percentiles() {
+			row = append(row, percentile(took, uint64(percent)))
+		}
+	}
+	return row
+}
+
+// percentile returns what so many percent took at the most, nil of none.
+func percentile(took map[uint64]uint64, percent uint64) any {
+	var all, upTo uint64
+	for _, n := range took {
+		all += n
+	}
+	for _, us := range slices.Sorted(maps.Keys(took)) {
+		if upTo += took[us]; upTo*100 >= all*percent {
+			return us
+		}
+	}
+	return nil
 }
 
 // id returns the record's key as one text; what is not known differs from what is
@@ -118,42 +188,51 @@ func number(v any) float64 {
 	return 0
 }
 
-func (p *question) measureIndex() int { return slices.Index(p.sums, p.measure) }
-
-// largest sorts groups by the measure, those of equal ones by their keys.
-func (p *question) largest(groups map[string]*group) []*group {
+// largest sorts groups by a sum, those of equal ones by their keys.
+func largest(groups map[string]*group, by int) []*group {
 	all := slices.Collect(maps.Values(groups))
-	m := p.measureIndex()
 	slices.SortFunc(all, func(a, b *group) int {
-		if m >= 0 {
-			if c := cmp.Compare(number(b.sums[m]), number(a.sums[m])); c != 0 {
-				return c
-			}
-		}
-		return strings.Compare(a.id, b.id)
+		return cmp.Or(cmp.Compare(number(b.sums[by]), number(a.sums[by])), slices.CompareFunc(a.key, b.key, compare))
 	})
 	return all
+}
+
+// compare orders values of one field: numbers by their size, what is not known last.
+func compare(a, b any) int {
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return 1
+	case b == nil:
+		return -1
+	}
+	return cmp.Or(cmp.Compare(number(a), number(b)), strings.Compare(fmt.Sprint(a), fmt.Sprint(b)))
 }
 
 // sum adds up what is asked for by its key, and returns the largest sums first.
 func (p *question) sum(ctx context.Context, parts []part) ([]*group, error) {
 	groups := map[string]*group{}
 	err := p.newest(ctx, parts, func(_ uint64, rec any) bool {
+		if !history.Happened(rec) {
+			return true
+		}
 		id := p.id(rec)
 		g := groups[id]
 		if g == nil {
-			g = &group{id: id, key: p.key(rec), sums: make([]any, len(p.sums))}
+			g = p.newGroup()
+			g.id, g.key = id, p.key(rec)
 			groups[id] = g
 		}
-		for i, f := range p.sums {
-			g.sums[i] = add(g.sums[i], f.Get(rec))
-		}
+		g.add(p, rec)
 		return true
 	})
-	return p.largest(groups), err
+	by := slices.IndexFunc(p.sums, func(m measure) bool { return m.Name == p.measure.Name })
+	return largest(groups, by), err
 }
 
-// Groups implements history.Store.
+// Groups implements history.Store. Beside the measures there are percentiles of the
+// kind's durations, as latency_us_p95.
 func (s *Store) Groups(ctx context.Context, q history.Question) (history.Table, error) {
 	p, err := parse(q)
 	if err != nil {
@@ -164,21 +243,29 @@ func (s *Store) Groups(ctx context.Context, q history.Question) (history.Table, 
 		return history.Table{}, err
 	}
 	var t history.Table
-	for _, f := range slices.Concat(p.by, p.sums) {
+	for _, f := range p.by {
 		t.Columns = append(t.Columns, column(f))
 	}
+	for i := range p.sums {
+		t.Columns = append(t.Columns, p.sums[i].Column)
+	}
+	for _, f := range p.timed {
+		for _, percent := range history.Percentiles() {
+			t.Columns = append(t.Columns, history.Column{Name: fmt.Sprintf("%s_p%d", f.Name, percent), Type: "uint", Unit: f.Unit})
+		}
+	}
 	for _, g := range all[:min(len(all), p.Limit)] {
-		t.Rows = append(t.Rows, slices.Concat(g.key, g.sums))
+		t.Rows = append(t.Rows, g.row())
 	}
 	if len(all) > p.Limit {
-		rest := &group{key: make([]any, len(p.by)), sums: make([]any, len(p.sums))}
-		rest.key[0] = other
-		for _, g := range all[p.Limit:] {
-			for i := range rest.sums {
-				rest.sums[i] = add(rest.sums[i], g.sums[i])
-			}
+		rest := p.newGroup()
+		if len(p.by) > 0 {
+			rest.key[0] = other
 		}
-		t.Rows = append(t.Rows, slices.Concat(rest.key, rest.sums))
+		for _, g := range all[p.Limit:] {
+			rest.merge(g)
+		}
+		t.Rows = append(t.Rows, rest.row())
 	}
 	return t, nil
 }
@@ -221,9 +308,6 @@ func (s *Store) Series(ctx context.Context, q history.Question) (history.Series,
 	if err != nil {
 		return history.Series{}, err
 	}
-	if p.measure == nil {
-		return history.Series{}, fmt.Errorf("%w: %s have no measure", history.ErrQuestion, q.Kind)
-	}
 	h := s.snapshot(q.Kind)
 	first, step, n, err := p.steps(h.oldest, h.newest)
 	if err != nil {
@@ -239,7 +323,7 @@ func (s *Store) Series(ctx context.Context, q history.Question) (history.Series,
 	}
 	lines := map[string][]float64{} // of those beyond the limit, the same
 	for i, g := range all {
-		key := p.texts(g)
+		key := p.texts(g.id)
 		if i >= p.Limit {
 			key = []string{other}
 		}
@@ -250,18 +334,103 @@ func (s *Store) Series(ctx context.Context, q history.Question) (history.Series,
 	}
 	err = p.newest(ctx, h.parts, func(_ uint64, rec any) bool {
 		at, _ := p.time.Get(rec).(time.Time)
-		i := min(max(int(at.Sub(first)/step), 0), n-1) // of single events, the first may be of before
-		lines[p.id(rec)][i] += number(p.measure.Get(rec))
+		if history.Happened(rec) {
+			i := min(max(int(at.Sub(first)/step), 0), n-1) // of single events, the first may be of before
+			lines[p.id(rec)][i] += number(p.measure.of(rec))
+		}
 		return true
 	})
 	blank(&out, h.oldest, h.newest)
 	return out, err
 }
 
+// Durations implements history.Store.
+func (s *Store) Durations(ctx context.Context, q history.Question) (history.Durations, error) {
+	of := q.Measure
+	q.Measure = ""
+	p, err := parse(q)
+	if err != nil {
+		return history.Durations{}, err
+	}
+	at := slices.IndexFunc(p.timed, func(f *record.Field) bool { return f.Name == of })
+	if at < 0 {
+		return history.Durations{}, fmt.Errorf("%w: %s have no duration %q", history.ErrQuestion, q.Kind, of)
+	}
+	h := s.snapshot(q.Kind)
+	first, step, n, err := p.steps(h.oldest, h.newest)
+	if err != nil {
+		return history.Durations{}, err
+	}
+	if n*(p.Limit+1) > history.MaxHistograms && len(p.by) > 0 {
+		return history.Durations{}, fmt.Errorf("%w: %d steps of %d lines are more than %d", history.ErrQuestion, n, p.Limit, history.MaxHistograms)
+	}
+	d := history.Durations{Unit: p.timed[at].Unit, Step: step}
+	for i := range n {
+		d.Times = append(d.Times, first.Add(time.Duration(i)*step))
+	}
+	lines := map[string]*timed{}
+	err = p.newest(ctx, h.parts, func(_ uint64, rec any) bool {
+		us, ok := p.timed[at].Get(rec).(uint64)
+		if !ok || !history.Happened(rec) {
+			return true
+		}
+		when, _ := p.time.Get(rec).(time.Time)
+		id, weighs := p.id(rec), history.Weight(rec)
+		if lines[id] == nil {
+			lines[id] = &timed{id: id, counts: make([]map[uint64]uint64, n)}
+		}
+		i := min(max(int(when.Sub(first)/step), 0), n-1)
+		lines[id].add(i, history.Bucket(us), weighs)
+		if history.Stands(rec) > 1 {
+			d.Sampled += weighs
+		}
+		return true
+	})
+	d.Lines = p.histograms(lines)
+	return d, err
+}
+
+// timed is the histograms of one key.
+type timed struct {
+	id     string
+	total  uint64
+	counts []map[uint64]uint64 // of each step
+}
+
+func (l *timed) add(step int, us, n uint64) {
+	if l.counts[step] == nil {
+		l.counts[step] = map[uint64]uint64{}
+	}
+	l.counts[step][us] += n
+	l.total += n
+}
+
+// histograms returns the lines with most first, those beyond the limit as one.
+func (p *question) histograms(lines map[string]*timed) (all []history.Histograms) {
+	sorted := slices.SortedFunc(maps.Values(lines), func(a, b *timed) int {
+		return cmp.Or(cmp.Compare(b.total, a.total), strings.Compare(a.id, b.id))
+	})
+	for i, l := range sorted {
+		switch {
+		case i < p.Limit:
+			all = append(all, history.Histograms{Key: p.texts(l.id), Counts: l.counts})
+		case i == p.Limit:
+			all = append(all, history.Histograms{Key: []string{other}, Counts: l.counts})
+		default:
+			for step, counts := range l.counts {
+				for us, n := range counts {
+					sorted[p.Limit].add(step, us, n)
+				}
+			}
+		}
+	}
+	return all
+}
+
 // texts returns a group's key as text.
-func (p *question) texts(g *group) []string {
+func (p *question) texts(id string) []string {
 	texts := make([]string, len(p.by))
-	for i, part := range strings.SplitN(g.id, "\x00", len(p.by)+1)[:len(p.by)] {
+	for i, part := range strings.SplitN(id, "\x00", len(p.by)+1)[:len(p.by)] {
 		texts[i] = strings.TrimSuffix(part, "\x01")
 	}
 	return texts

@@ -15,6 +15,7 @@ import (
 
 	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/test/historytest"
 )
 
 func noon() time.Time { return time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC) }
@@ -58,6 +59,10 @@ func get(t *testing.T, table history.Table, column string) (values []any) {
 	return values
 }
 
+func TestConformance(t *testing.T) {
+	historytest.Run(t, historytest.Promise{}, func(*testing.T) history.Store { return New(Config{}) })
+}
+
 func TestRowsComeOnce(t *testing.T) {
 	s := filled(t, Config{}, second(1, 1, "a", "b", "c"), second(2, 1, "d", "e"))
 	var got []any
@@ -95,7 +100,7 @@ func TestConditions(t *testing.T) {
 		{history.Condition{Field: "comm", Values: []string{"nginx*", "sshd"}, Not: true}, []any{nil}},
 		{history.Condition{Field: "comm", Values: []string{""}}, []any{nil}},
 		{history.Condition{Field: "dst_addr", Values: []string{"192.0.2.1"}}, []any{"sshd"}},
-		{history.Condition{Field: "dst_addr", Values: []string{"192.*"}}, nil},
+		{history.Condition{Field: "dst_addr", Values: []string{"192.*1"}}, []any{"sshd"}},
 		{history.Condition{Field: "bytes_out", Values: []string{"5"}}, []any{"nginx-debug", nil, "sshd", "nginx"}},
 		{history.Condition{Field: "other", Values: []string{"true"}}, nil},
 	} {

@@ -3,6 +3,7 @@ package memory
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,8 +21,35 @@ type question struct {
 	time    *record.Field
 	where   []condition
 	by      []*record.Field
-	measure *record.Field // nil if the kind has none
-	sums    []*record.Field
+	measure *measure
+	sums    []measure
+	timed   []*record.Field // durations
+}
+
+// measure is a number that is added up: a field, or how many records there are of a
+// sort.
+type measure struct {
+	history.Column
+	field *record.Field
+	is    func(rec any) bool
+}
+
+// of is the measure of a record: uint64 or int64, nil if it is not known.
+func (m *measure) of(rec any) any {
+	n := history.Stands(rec)
+	if m.field == nil {
+		if !m.is(rec) {
+			n = 0
+		}
+		return n
+	}
+	switch v := m.field.Get(rec).(type) {
+	case uint64:
+		return v * n
+	case int64:
+		return v * int64(n)
+	}
+	return nil
 }
 
 type condition struct {
@@ -41,17 +69,25 @@ func parse(q history.Question) (*question, error) {
 	if p.Limit < 0 {
 		return nil, fmt.Errorf("%w: a limit of %d", history.ErrQuestion, q.Limit)
 	}
+	for _, c := range history.Counts(q.Kind) {
+		p.sums = append(p.sums, measure{Column: history.Column{Name: c.Name, Type: "uint"}, is: c.Is})
+	}
 	for i := range p.fields {
-		switch f := &p.fields[i]; f.Role {
-		case record.TimeRole:
+		switch f := &p.fields[i]; {
+		case f.Role == record.TimeRole:
 			p.time = f
-		case record.Measure:
-			p.sums = append(p.sums, f)
+		case history.Adds(q.Kind, f):
+			p.sums = append(p.sums, measure{Column: column(f), field: f})
+		case history.Timed(q.Kind, f):
+			p.timed = append(p.timed, f)
 		}
 	}
 	for _, c := range q.Where {
 		f, err := p.find(c.Field)
 		if err != nil {
+			return nil, err
+		}
+		if err := fits(f, c.Values); err != nil {
 			return nil, err
 		}
 		p.where = append(p.where, condition{f, c.Values, c.Not})
@@ -61,22 +97,41 @@ func parse(q history.Question) (*question, error) {
 		if err != nil {
 			return nil, err
 		}
+		if history.Adds(q.Kind, f) {
+			return nil, fmt.Errorf("%w: %s is a sum and tells no %s apart", history.ErrQuestion, name, q.Kind)
+		}
 		p.by = append(p.by, f)
 	}
-	if len(p.sums) > 0 {
-		p.measure = p.sums[0]
+	for i := range p.sums {
+		if m := &p.sums[i]; q.Measure == "" || m.Name == q.Measure {
+			p.measure = m
+			return p, nil
+		}
 	}
-	if q.Measure != "" {
-		f, err := p.find(q.Measure)
+	return nil, fmt.Errorf("%w: %s have no measure %q", history.ErrQuestion, q.Kind, q.Measure)
+}
+
+// fits returns an error for values that a field cannot have.
+func fits(f *record.Field, values []string) (err error) {
+	if len(values) == 0 {
+		return fmt.Errorf("%w: %s is compared with nothing", history.ErrQuestion, f.Name)
+	}
+	for _, v := range values {
+		switch {
+		case v == "":
+			continue
+		case f.Type == "uint":
+			_, err = strconv.ParseUint(v, 10, 64)
+		case f.Type == "int":
+			_, err = strconv.ParseInt(v, 10, 64)
+		case f.Type == "bool":
+			_, err = strconv.ParseBool(v)
+		}
 		if err != nil {
-			return nil, err
+			return fmt.Errorf("%w: %s is %s and cannot be %q", history.ErrQuestion, f.Name, f.Type, v)
 		}
-		if f.Role != record.Measure {
-			return nil, fmt.Errorf("%w: %s of %s is no measure", history.ErrQuestion, q.Measure, q.Kind)
-		}
-		p.measure = f
 	}
-	return p, nil
+	return nil
 }
 
 func (p *question) find(name string) (*record.Field, error) {
@@ -110,10 +165,10 @@ func (c *condition) equal(rec any) bool {
 	if elements, ok := c.field.Get(rec).([]string); ok {
 		texts = elements
 	}
-	wild := c.field.Type == "string" || c.field.Type == "strings"
+	wild := c.field.Type == "string" || c.field.Type == "strings" || c.field.Type == "addr"
 	for _, text := range texts {
 		for _, v := range c.values {
-			if text == v || wild && strings.Contains(v, "*") && like(text, strings.Split(v, "*")) {
+			if text == v || wild && text != "" && strings.Contains(v, "*") && like(text, strings.Split(v, "*")) {
 				return true
 			}
 		}
