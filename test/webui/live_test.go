@@ -42,6 +42,7 @@ type numbers struct {
 // and lose packets, and holds what the page says against the commands.
 func TestLive(t *testing.T) {
 	need.Root(t)
+	need.Capability(t, "drop_reasons")
 	lab := netlab.New(t)
 	client, server := lab.NetNS("client"), lab.NetNS("server")
 	lab.Veth(client, "eth0", server, "eth0")
