@@ -79,17 +79,17 @@ func TestTopScreens(t *testing.T) {
 				{"2", "drops", "drops on web1"}, {"3", "flows", "flows by flow"}, {"4", "conns", "open connections"},
 				{"5", "requests", "requests by path"}, {"6", "dns", "queries by name"}, {"7", "ledger", "[losses]"},
 			} {
-				x.keys(tab.key)
+				x.Keys(tab.key)
 				x.golden(at(tab.name), tab.shows)
 			}
-			x.keys("2" + down)
-			x.shows("row 2 of 3")
-			x.keys(enter)
+			x.Keys("2" + down)
+			x.Shows("row 2 of 3")
+			x.Keys(enter)
 			x.golden(at("row"), "drops, one row", "Esc back")
-			x.keys("?")
+			x.Keys("?")
 			x.golden(at("explain"), "explain SOCKET_RCVBUFF", "What happened")
-			x.keys("qqq")
-			if code := x.ends(); code != 0 {
+			x.Keys("qqq")
+			if code := x.Ends(); code != 0 {
 				t.Errorf("got exit code %d, want 0", code)
 			}
 		})
@@ -112,11 +112,11 @@ func TestTopExplainsAsExplain(t *testing.T) {
 	}
 	entry, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n\n\n")
 	x := runIn(t, 82, 120, nil, "top", "-r", path)
-	x.shows("NEIGH_FAILED")
-	x.keys("2")
-	x.shows("row 1 of 3")
-	x.keys("?")
-	screen := x.shows("Put it right")
+	x.Shows("NEIGH_FAILED")
+	x.Keys("2")
+	x.Shows("row 1 of 3")
+	x.Keys("?")
+	screen := x.Shows("Put it right")
 	for _, line := range strings.Split(entry, "\n")[1:] {
 		if line = strings.TrimSpace(line); strings.HasPrefix(line, "== ") {
 			break // the next loss
@@ -131,115 +131,115 @@ func TestTopExplainsAsExplain(t *testing.T) {
 func TestTopKeys(t *testing.T) {
 	t.Parallel()
 	x := runIn(t, 100, 24, nil, "top", "-r", recorded(t))
-	x.shows("overview on web1", "NETFILTER_DROP")
+	x.Shows("overview on web1", "NETFILTER_DROP")
 
-	x.keys("h")
+	x.Keys("h")
 	x.golden("help-100x24", "the tabs; also Tab")
-	x.keys("?") // help is open already: one page is enough
-	x.keys(escape)
-	x.shows("overview on web1")
-	x.keys("\t")
-	x.shows("drops on web1")
-	x.keys("\x1b[Z\x1b[Z") // back over the first to the last
-	x.shows("ledger of web1")
-	x.keys("\x1b[D") // left
-	x.shows("queries by name")
-	x.keys("\x1b[C")
-	x.shows("ledger of web1")
+	x.Keys("?") // help is open already: one page is enough
+	x.Keys(escape)
+	x.Shows("overview on web1")
+	x.Keys("\t")
+	x.Shows("drops on web1")
+	x.Keys("\x1b[Z\x1b[Z") // back over the first to the last
+	x.Shows("ledger of web1")
+	x.Keys("\x1b[D") // left
+	x.Shows("queries by name")
+	x.Keys("\x1b[C")
+	x.Shows("ledger of web1")
 
 	// Views, both ways.
-	x.keys("g")
-	x.shows("[namespaces]")
-	x.keys("g")
-	x.shows("[bars]", "came    ")
-	x.keys("/unexpl" + enter)
-	x.shows("only unexpl")
-	x.lacks("came    ")
-	x.keys(escape)
-	x.shows("came    ")
-	x.keys("GG")
-	x.shows("[losses]")
-	x.keys("G")
-	x.shows("[layers]")
+	x.Keys("g")
+	x.Shows("[namespaces]")
+	x.Keys("g")
+	x.Shows("[bars]", "came    ")
+	x.Keys("/unexpl" + enter)
+	x.Shows("only unexpl")
+	x.Lacks("came    ")
+	x.Keys(escape)
+	x.Shows("came    ")
+	x.Keys("GG")
+	x.Shows("[losses]")
+	x.Keys("G")
+	x.Shows("[layers]")
 
 	// Benign drops.
-	x.keys("2")
-	x.shows("row 1 of 3", "hidden: 3 packets")
-	x.keys("a")
-	x.shows("row 1 of 4", "OFOMERGE")
-	x.keys("a")
-	x.lacks("OFOMERGE")
+	x.Keys("2")
+	x.Shows("row 1 of 3", "hidden: 3 packets")
+	x.Keys("a")
+	x.Shows("row 1 of 4", "OFOMERGE")
+	x.Keys("a")
+	x.Lacks("OFOMERGE")
 
 	// Sorting: verdict, packets, and round.
-	x.keys("s")
-	x.shows("VERDICT↑", "sorted by verdict")
-	x.keys("s")
+	x.Keys("s")
+	x.Shows("VERDICT↑", "sorted by verdict")
+	x.Keys("s")
 	first := func(want string) {
 		t.Helper()
-		x.until(want+" in the first row", func(screen string) bool {
+		x.Until(want+" in the first row", func(screen string) bool {
 			return strings.Contains(strings.Split(screen, "\n")[3], want)
 		})
 	}
-	x.shows("PACKETS↓")
+	x.Shows("PACKETS↓")
 	first("SOCKET_RCVBUFF")
-	x.keys("r")
-	x.shows("PACKETS↑")
+	x.Keys("r")
+	x.Shows("PACKETS↑")
 	first("NETFILTER_DROP")
-	x.keys("SS")
-	x.lacks("sorted by")
+	x.Keys("SS")
+	x.Lacks("sorted by")
 	first("NEIGH_FAILED")
 
 	// Filter, as it is typed.
-	x.keys("/sock")
-	x.shows("/sock", "row 1 of 1", "only sock")
-	x.lacks("NEIGH_FAILED")
-	x.keys("\x7f\x7f\x7f\x7fnothing")
-	x.shows("no row has nothing in it; Esc shows all")
-	x.keys(escape)
-	x.shows("row 1 of 3")
+	x.Keys("/sock")
+	x.Shows("/sock", "row 1 of 1", "only sock")
+	x.Lacks("NEIGH_FAILED")
+	x.Keys("\x7f\x7f\x7f\x7fnothing")
+	x.Shows("no row has nothing in it; Esc shows all")
+	x.Keys(escape)
+	x.Shows("row 1 of 3")
 
 	// The cursor.
-	x.keys("j")
-	x.shows("row 2 of 3")
-	x.keys("k")
-	x.shows("row 1 of 3")
-	x.keys("\x1b[F")
-	x.shows("row 3 of 3")
-	x.keys("\x1b[H")
-	x.shows("row 1 of 3")
-	x.keys("\x1b[6~")
-	x.shows("row 3 of 3")
-	x.keys("\x1b[5~")
-	x.shows("row 1 of 3")
+	x.Keys("j")
+	x.Shows("row 2 of 3")
+	x.Keys("k")
+	x.Shows("row 1 of 3")
+	x.Keys("\x1b[F")
+	x.Shows("row 3 of 3")
+	x.Keys("\x1b[H")
+	x.Shows("row 1 of 3")
+	x.Keys("\x1b[6~")
+	x.Shows("row 3 of 3")
+	x.Keys("\x1b[5~")
+	x.Shows("row 1 of 3")
 
 	// What was lost of the recording.
-	x.keys("l")
-	x.shows("what netfate could not keep", "6 at drops (ring full): not shown one by one")
-	x.keys("q")
-	x.shows("drops on web1")
+	x.Keys("l")
+	x.Shows("what netfate could not keep", "6 at drops (ring full): not shown one by one")
+	x.Keys("q")
+	x.Shows("drops on web1")
 
 	// The mouse: a row, then what is behind it; the tabs; the wheel.
-	x.keys("m\x1b[<0;5;5M\x1b[<0;5;5m")
-	x.shows("row 2 of 3")
-	x.keys("\x1b[<0;5;5M")
-	x.shows("drops, one row")
-	x.keys(escape + "\x1b[<0;26;1M")
-	x.shows("flows by flow")
-	x.keys("\x1b[<65;5;5M")
-	x.shows("row 4 of 12")
-	x.keys("m")
+	x.Keys("m\x1b[<0;5;5M\x1b[<0;5;5m")
+	x.Shows("row 2 of 3")
+	x.Keys("\x1b[<0;5;5M")
+	x.Shows("drops, one row")
+	x.Keys(escape + "\x1b[<0;26;1M")
+	x.Shows("flows by flow")
+	x.Keys("\x1b[<65;5;5M")
+	x.Shows("row 4 of 12")
+	x.Keys("m")
 
 	// Resizing.
-	x.resize(60, 16)
+	x.Resize(60, 16)
 	x.golden("flows-60x16", "flows by flow", "row 4 of 12")
-	x.resize(160, 50)
-	x.shows("INTERFACE")
-	x.resize(20, 5)
-	x.until("a tiny screen", func(screen string) bool { return !strings.Contains(screen, "INTERFACE") })
-	x.resize(80, 24)
-	x.shows("row 4 of 12")
-	x.keys("\x03")
-	if code := x.ends(); code != 0 {
+	x.Resize(160, 50)
+	x.Shows("INTERFACE")
+	x.Resize(20, 5)
+	x.Until("a tiny screen", func(screen string) bool { return !strings.Contains(screen, "INTERFACE") })
+	x.Resize(80, 24)
+	x.Shows("row 4 of 12")
+	x.Keys("\x03")
+	if code := x.Ends(); code != 0 {
 		t.Errorf("got exit code %d, want 0", code)
 	}
 }
@@ -248,29 +248,29 @@ func TestTopKeys(t *testing.T) {
 func TestTopSteps(t *testing.T) {
 	t.Parallel()
 	x := runIn(t, 80, 24, nil, "-r", recorded(t))
-	x.shows("rates over 3 s", "b beginning")
-	x.keys("2")
-	x.shows("9  ", "since 03:00:00 UTC (3 s)")
-	x.keys("b")
-	x.shows("STOPPED", "since 03:00:00 UTC (1 s)", "rates over the last 1 s")
-	x.keys("n")
-	x.shows("STOPPED", "since 03:00:00 UTC (2 s)")
-	x.keys("b")
-	x.shows("since 03:00:00 UTC (1 s)")
-	x.keys("n")
-	x.shows("since 03:00:00 UTC (2 s)")
-	x.keys("nn")
-	x.shows(" END ", "since 03:00:00 UTC (3 s)", "rates over the last 1 s")
-	x.keys("b")
-	x.shows("STOPPED", "(1 s)")
-	x.keys("e")
-	x.shows("since 03:00:00 UTC (3 s)", "rates over 3 s")
-	x.keys("b")
-	x.shows("STOPPED")
-	x.keys(" ")
-	x.shows(" END ", "(3 s)") // it was played
-	x.keys("q")
-	if code := x.ends(); code != 0 {
+	x.Shows("rates over 3 s", "b beginning")
+	x.Keys("2")
+	x.Shows("9  ", "since 03:00:00 UTC (3 s)")
+	x.Keys("b")
+	x.Shows("STOPPED", "since 03:00:00 UTC (1 s)", "rates over the last 1 s")
+	x.Keys("n")
+	x.Shows("STOPPED", "since 03:00:00 UTC (2 s)")
+	x.Keys("b")
+	x.Shows("since 03:00:00 UTC (1 s)")
+	x.Keys("n")
+	x.Shows("since 03:00:00 UTC (2 s)")
+	x.Keys("nn")
+	x.Shows(" END ", "since 03:00:00 UTC (3 s)", "rates over the last 1 s")
+	x.Keys("b")
+	x.Shows("STOPPED", "(1 s)")
+	x.Keys("e")
+	x.Shows("since 03:00:00 UTC (3 s)", "rates over 3 s")
+	x.Keys("b")
+	x.Shows("STOPPED")
+	x.Keys(" ")
+	x.Shows(" END ", "(3 s)") // it was played
+	x.Keys("q")
+	if code := x.Ends(); code != 0 {
 		t.Errorf("got exit code %d, want 0", code)
 	}
 }
@@ -280,27 +280,27 @@ func TestTopLeavesTheTerminal(t *testing.T) {
 	t.Parallel()
 	path := recorded(t)
 	for what, end := range map[string]func(*terminal){
-		"q":       func(x *terminal) { x.keys("q") },
-		"Ctrl-C":  func(x *terminal) { x.keys("\x03") },
-		"SIGTERM": func(x *terminal) { _ = x.proc.Signal(syscall.SIGTERM) },
+		"q":       func(x *terminal) { x.Keys("q") },
+		"Ctrl-C":  func(x *terminal) { x.Keys("\x03") },
+		"SIGTERM": func(x *terminal) { _ = x.Process.Signal(syscall.SIGTERM) },
 		"SIGTERM, and again and again": func(x *terminal) {
-			for x.proc.Signal(syscall.SIGTERM) == nil { // until it is gone
+			for x.Process.Signal(syscall.SIGTERM) == nil { // until it is gone
 				time.Sleep(200 * time.Microsecond)
 			}
 		},
 	} {
 		x := runIn(t, 80, 24, nil, "top", "-r", path)
-		x.shows("overview on web1", "NETFILTER_DROP")
+		x.Shows("overview on web1", "NETFILTER_DROP")
 		end(x)
 		// Once the terminal is as it was, a second signal may end it at once.
-		if code := x.ends(); code != 0 && !strings.Contains(what, "again") {
+		if code := x.Ends(); code != 0 && !strings.Contains(what, "again") {
 			t.Errorf("%s: got exit code %d, want 0", what, code)
 		}
-		if mode := x.mode(); mode&(unix.ICANON|unix.ECHO) != unix.ICANON|unix.ECHO {
+		if mode := x.Mode(); mode&(unix.ICANON|unix.ECHO) != unix.ICANON|unix.ECHO {
 			t.Errorf("%s: got a terminal of mode %#x, want one that reads lines and echoes", what, mode)
 		}
-		if got := strings.TrimSpace(x.text()); got != "" || x.screen.IsAltScreen() || x.screen.CursorHidden() {
-			t.Errorf("%s: on the alternate screen %v, without cursor %v, and on the screen is left %q", what, x.screen.IsAltScreen(), x.screen.CursorHidden(), got)
+		if got := strings.TrimSpace(x.Text()); got != "" || x.Screen.IsAltScreen() || x.Screen.CursorHidden() {
+			t.Errorf("%s: on the alternate screen %v, without cursor %v, and on the screen is left %q", what, x.Screen.IsAltScreen(), x.Screen.CursorHidden(), got)
 		}
 	}
 }
@@ -311,17 +311,17 @@ func TestTopColours(t *testing.T) {
 	t.Parallel()
 	path := recorded(t)
 	x := runIn(t, 80, 24, nil, "top", "-r", path)
-	x.shows("NEIGH_FAILED")
-	x.keys("2")
-	x.shows("row 1 of 3")
-	x.until("a resource in red", func(string) bool { return strings.Contains(x.screen.Render(), "\x1b[31mresource") })
-	x.until("a policy in yellow", func(string) bool { return strings.Contains(x.screen.Render(), "\x1b[33mpolicy") })
+	x.Shows("NEIGH_FAILED")
+	x.Keys("2")
+	x.Shows("row 1 of 3")
+	x.Until("a resource in red", func(string) bool { return strings.Contains(x.Screen.Render(), "\x1b[31mresource") })
+	x.Until("a policy in yellow", func(string) bool { return strings.Contains(x.Screen.Render(), "\x1b[33mpolicy") })
 
 	x = runIn(t, 80, 24, []string{"NO_COLOR=1", "LANG=C", "LC_ALL=C"}, "top", "-r", path)
-	x.shows("NEIGH_FAILED")
-	x.keys("2")
-	screen := x.shows("row 1 of 3", ">loss")
-	if raw := x.screen.Render(); strings.Contains(raw, "\x1b[31m") || strings.Contains(raw, "\x1b[33m") {
+	x.Shows("NEIGH_FAILED")
+	x.Keys("2")
+	screen := x.Shows("row 1 of 3", ">loss")
+	if raw := x.Screen.Render(); strings.Contains(raw, "\x1b[31m") || strings.Contains(raw, "\x1b[33m") {
 		t.Errorf("colours in spite of NO_COLOR:\n%q", raw)
 	}
 	for _, r := range screen {
@@ -352,14 +352,14 @@ func TestTopFallsBack(t *testing.T) {
 		}
 	}
 	x := runIn(t, 80, 24, []string{"TERM=dumb"}, "top", "-r", path)
-	x.shows("flows by flow on web1 at")
-	if code := x.ends(); code != 0 {
+	x.Shows("flows by flow on web1 at")
+	if code := x.Ends(); code != 0 {
 		t.Errorf("got exit code %d, want 0", code)
 	}
 	// What cannot be read is told before there is a screen.
 	x = runIn(t, 80, 24, nil, "top", "-r", filepath.Join(t.TempDir(), "nothing.nfr"))
-	x.shows("nothing.nfr: no such file")
-	if code := x.ends(); code != exitFailed {
+	x.Shows("nothing.nfr: no such file")
+	if code := x.Ends(); code != exitFailed {
 		t.Errorf("got exit code %d, want %d", code, exitFailed)
 	}
 }

@@ -123,6 +123,7 @@ func house() []place {
 		{dir: "test/historytest", level: gear, testing: true},
 		{dir: "test/exporttest", level: gear, testing: true},
 		{dir: "test/export", level: programs, testing: true},
+		{dir: "test/term", level: nouns, testing: true},
 		{dir: "test/netlab", level: nouns, ebpf: all, testing: true},
 		{dir: "test/web", level: facts, ebpf: all, testing: true},
 		{dir: "test/witness", level: programs, ebpf: all, testing: true},

@@ -162,9 +162,9 @@ await story('pages: rows beyond the first ones, by keys, each once', {}, async (
   await open(page, '?view=requests&rows=all');
   const table = page.getByRole('region', { name: 'One by one' });
   const times = () => table.locator('tbody tr td:first-child').allTextContents();
-  assert.equal((await times()).length, 50);
+  assert.equal((await times()).length, 25);
   await table.getByRole('button', { name: 'More: One by one' }).focus();
-  for (let rows = 100; rows <= 350; rows += 50) {
+  for (let rows = 50; rows <= 375; rows += 25) {
     await page.keyboard.press('Enter');
     await table.getByText(`the first ${rows}`, { exact: true }).waitFor();
   }
@@ -176,11 +176,11 @@ await story('pages: rows beyond the first ones, by keys, each once', {}, async (
   // It stands still until the reader goes back to the newest.
   await table.getByText('This table stands still.').waitFor();
   await table.getByRole('button', { name: 'Back to the newest' }).click();
-  await table.getByText('the first 50', { exact: true }).waitFor();
+  await table.getByText('the first 25', { exact: true }).waitFor();
   // Of failures of two sorts none is left out.
   await page.getByRole('combobox', { name: 'Show', exact: true }).selectOption('');
   const failing = page.getByRole('region', { name: 'Failing' });
-  for (let k = 0; k < 9; k++) {
+  for (let k = 0; k < 12; k++) {
     await page.keyboard.press('m');
     await settled(page);
   }
@@ -208,15 +208,15 @@ await story('traffic: drag zooms, double click zooms out, Back goes back', {}, a
   await page.mouse.up();
   await page.waitForFunction(() => location.search.includes('since='));
   const seconds = () => (Date.parse(query(page).get('until')) - Date.parse(query(page).get('since'))) / 1000;
-  // A quarter of 15 minutes, to whole seconds.
-  assert.ok(Math.abs(seconds() - 225) <= 4, `got ${seconds()} s`);
+  // A quarter of 15 minutes, to whole steps of 5 s.
+  assert.ok(Math.abs(seconds() - 225) <= 10, `got ${seconds()} s`);
   assert.ok(Math.abs(Date.parse(query(page).get('since')) - Date.parse('2026-03-14T03:02:30Z')) < 8000, page.url());
   await page.getByText('past', { exact: true }).waitFor();
   await settled(page);
   const zoomed = page.url();
   await page.locator('.plot .u-over').dblclick();
   await page.waitForFunction((before) => location.href !== before, zoomed);
-  assert.ok(Math.abs(seconds() - 450) <= 6, `got ${seconds()} s`);
+  assert.ok(Math.abs(seconds() - 450) <= 22, `got ${seconds()} s`);
   await page.goBack();
   assert.equal(page.url(), zoomed);
   await page.getByRole('button', { name: 'Back to now' }).click();

@@ -1,0 +1,1 @@
+import{ht as e}from"./index-9kwh2mDJ.js";e();
