@@ -9,7 +9,11 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"net/netip"
+	"net/url"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -74,6 +78,7 @@ type TLS struct {
 type Export struct {
 	Prometheus Prometheus `yaml:"prometheus" doc:"Metrics."`
 	IPFIX      IPFIX      `yaml:"ipfix" doc:"Flows and drops for a collector of flows."`
+	OTLP       OTLP       `yaml:"otlp" doc:"Metrics, requests and losses for OpenTelemetry."`
 }
 
 // Prometheus is which metrics there are, and where.
@@ -91,6 +96,21 @@ type IPFIX struct {
 	Templates  time.Duration `yaml:"templates" doc:"Time between two transmissions of templates over UDP."`
 	Queue      Bytes         `yaml:"queue" doc:"How much may wait while the collector is away; what has no room is counted as lost."`
 }
+
+// OTLP is where metrics, spans and logs go.
+type OTLP struct {
+	Endpoint string        `yaml:"endpoint" doc:"The receiver, http://HOST:4318 or https:// for OTLP/HTTP, grpc://HOST:4317 (in the clear) or grpcs:// for gRPC; empty sends nothing."`
+	Signals  []string      `yaml:"signals" doc:"What is sent: metrics; spans, one for each request; logs, of drops that are not benign and of connections that failed."`
+	Every    time.Duration `yaml:"every" doc:"Time between two transmissions of metrics."`
+	Token    string        `yaml:"token_file" doc:"File with a token that is sent as Bearer; readable by netfate alone."`
+	CA       string        `yaml:"ca" doc:"Authorities of the receiver's certificate, in PEM; empty is those of this host."`
+	Cert     string        `yaml:"cert" doc:"Certificate that is shown to the receiver, in PEM; empty shows none."`
+	Key      string        `yaml:"key" doc:"Its key."`
+	Queue    Bytes         `yaml:"queue" doc:"How much may wait, compressed, while the receiver is away; what has no room is counted as lost."`
+}
+
+// Signals lists what OTLP.Signals may have.
+func Signals() []string { return []string{"metrics", "spans", "logs"} }
 
 // None is History.Path where nothing is kept on disk.
 const None = "none"
@@ -110,6 +130,7 @@ func Default() Config {
 		Export: Export{
 			Prometheus: Prometheus{Metrics: true, Series: 2000},
 			IPFIX:      IPFIX{Enterprise: 32473, Templates: time.Minute, Queue: 16e6},
+			OTLP:       OTLP{Signals: Signals(), Every: time.Minute, Queue: 16e6},
 		},
 	}
 }
@@ -217,6 +238,34 @@ func (e *Export) check(say func(key, format string, args ...any)) {
 		say("export.ipfix.templates", "%v is not from 1s to 1h", x.Templates)
 	}
 	checkQueue(say, "export.ipfix.queue", x.Queue)
+	e.OTLP.check(say)
+}
+
+func (o *OTLP) check(say func(key, format string, args ...any)) {
+	to, err := url.Parse(cmp.Or(o.Endpoint, "http://localhost:4318"))
+	if err != nil || to.Host == "" || !slices.Contains([]string{"http", "https", "grpc", "grpcs"}, to.Scheme) {
+		say("export.otlp.endpoint", "%q is no URL of http, https, grpc or grpcs", o.Endpoint)
+	} else if o.Token != "" && (to.Scheme == "http" || to.Scheme == "grpc") && !isLoopback(to.Hostname()) {
+		say("export.otlp.token_file", "%s would send the token in the clear: use https or grpcs", o.Endpoint)
+	}
+	for _, s := range o.Signals {
+		if !slices.Contains(Signals(), s) {
+			say("export.otlp.signals", "there is no %q; there are %s", s, strings.Join(Signals(), ", "))
+		}
+	}
+	if o.Every < time.Second || o.Every > time.Hour {
+		say("export.otlp.every", "%v is not from 1s to 1h", o.Every)
+	}
+	if (o.Cert == "") != (o.Key == "") {
+		say("export.otlp", "cert and key go together")
+	}
+	checkQueue(say, "export.otlp.queue", o.Queue)
+}
+
+// isLoopback reports whether what is sent to a host does not leave this one.
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }
 
 // A queue has room for one batch of a busy host, and does not take the memory that

@@ -49,6 +49,12 @@ func TestGivingUp(t *testing.T) {
 			switch string(m.Body) {
 			case "bad":
 				return fmt.Errorf("%w: too old", ErrRefused)
+			case "partly":
+				return &Partly{Rows: 3, Why: "too old"}
+			case "later":
+				if tries["later"] == 1 {
+					return &Later{errors.New("busy"), 20 * time.Second}
+				}
 			case "never":
 				return errors.New("away")
 			}
@@ -57,10 +63,18 @@ func TestGivingUp(t *testing.T) {
 		for _, body := range []string{"bad", "never", "good"} {
 			b.Put(Message{Body: []byte(body), Rows: 1})
 		}
+		b.Put(Message{Body: []byte("partly"), Rows: 10})
 		time.Sleep(2 * time.Minute)
+		b.Put(Message{Body: []byte("later"), Rows: 1})
+		time.Sleep(19 * time.Second)
+		synctest.Wait()
+		if tries["later"] != 1 {
+			t.Errorf("got %d tries before it was asked to come again", tries["later"])
+		}
+		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		s := b.Status()
-		if s.Sent != 1 || s.Waiting != 0 || len(s.Lost) != 2 || s.Lost[0].Reason != "refused" || s.Lost[1].Reason != "cannot be sent" {
+		if s.Sent != 9 || s.Waiting != 0 || len(s.Lost) != 3 || s.Lost[2].Count != 3 || s.Lost[0].Reason != "refused" || s.Lost[1].Reason != "cannot be sent" {
 			t.Errorf("got %+v", s)
 		}
 		// After 0.1, 0.2 … 6.4 s and then each 10 s.
