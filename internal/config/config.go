@@ -76,9 +76,15 @@ type TLS struct {
 
 // Export is what others are told.
 type Export struct {
-	Prometheus Prometheus `yaml:"prometheus" doc:"Metrics."`
-	IPFIX      IPFIX      `yaml:"ipfix" doc:"Flows and drops for a collector of flows."`
-	OTLP       OTLP       `yaml:"otlp" doc:"Metrics, requests and losses for OpenTelemetry."`
+	Prometheus  Prometheus  `yaml:"prometheus" doc:"Metrics."`
+	RemoteWrite RemoteWrite `yaml:"remote_write" doc:"The same metrics for servers that cannot scrape this host."`
+	IPFIX       IPFIX       `yaml:"ipfix" doc:"Flows and drops for a collector of flows."`
+	OTLP        OTLP        `yaml:"otlp" doc:"Metrics, requests and losses for OpenTelemetry."`
+}
+
+// WantsMetrics reports whether anybody is told of metrics.
+func (e *Export) WantsMetrics() bool {
+	return e.Prometheus.Metrics || e.Prometheus.Textfile != "" || e.RemoteWrite.URL != "" || e.OTLP.Endpoint != "" && slices.Contains(e.OTLP.Signals, "metrics")
 }
 
 // Prometheus is which metrics there are, and where.
@@ -109,6 +115,17 @@ type OTLP struct {
 	Queue    Bytes         `yaml:"queue" doc:"How much may wait, compressed, while the receiver is away; what has no room is counted as lost."`
 }
 
+// RemoteWrite is where metrics are pushed to.
+type RemoteWrite struct {
+	URL   string        `yaml:"url" doc:"Where a server takes remote write 1.0, https://HOST:9090/api/v1/write for example; empty sends nothing."`
+	Every time.Duration `yaml:"every" doc:"Time between two samples of each series."`
+	Token string        `yaml:"token_file" doc:"File with a token that is sent as Bearer; readable by netfate alone."`
+	CA    string        `yaml:"ca" doc:"Authorities of the server's certificate, in PEM; empty is those of this host."`
+	Cert  string        `yaml:"cert" doc:"Certificate that is shown to the server, in PEM; empty shows none."`
+	Key   string        `yaml:"key" doc:"Its key."`
+	Queue Bytes         `yaml:"queue" doc:"How much may wait, compressed, while the server is away; what has no room is counted as lost."`
+}
+
 // Signals lists what OTLP.Signals may have.
 func Signals() []string { return []string{"metrics", "spans", "logs"} }
 
@@ -128,9 +145,10 @@ func Default() Config {
 			Rate: 50, Burst: 200, QuestionTime: 20 * time.Second, Questions: 4, Clients: 256,
 		},
 		Export: Export{
-			Prometheus: Prometheus{Metrics: true, Series: 2000},
-			IPFIX:      IPFIX{Enterprise: 32473, Templates: time.Minute, Queue: 16e6},
-			OTLP:       OTLP{Signals: Signals(), Every: time.Minute, Queue: 16e6},
+			Prometheus:  Prometheus{Metrics: true, Series: 2000},
+			IPFIX:       IPFIX{Enterprise: 32473, Templates: time.Minute, Queue: 16e6},
+			RemoteWrite: RemoteWrite{Every: 15 * time.Second, Queue: 16e6},
+			OTLP:        OTLP{Signals: Signals(), Every: time.Minute, Queue: 16e6},
 		},
 	}
 }
@@ -238,28 +256,46 @@ func (e *Export) check(say func(key, format string, args ...any)) {
 		say("export.ipfix.templates", "%v is not from 1s to 1h", x.Templates)
 	}
 	checkQueue(say, "export.ipfix.queue", x.Queue)
+	e.RemoteWrite.check(say)
 	e.OTLP.check(say)
 }
 
 func (o *OTLP) check(say func(key, format string, args ...any)) {
-	to, err := url.Parse(cmp.Or(o.Endpoint, "http://localhost:4318"))
-	if err != nil || to.Host == "" || !slices.Contains([]string{"http", "https", "grpc", "grpcs"}, to.Scheme) {
-		say("export.otlp.endpoint", "%q is no URL of http, https, grpc or grpcs", o.Endpoint)
-	} else if o.Token != "" && (to.Scheme == "http" || to.Scheme == "grpc") && !isLoopback(to.Hostname()) {
-		say("export.otlp.token_file", "%s would send the token in the clear: use https or grpcs", o.Endpoint)
-	}
+	checkURL(say, "export.otlp", "endpoint", o.Endpoint, o.Token, "http", "grpc")
 	for _, s := range o.Signals {
 		if !slices.Contains(Signals(), s) {
 			say("export.otlp.signals", "there is no %q; there are %s", s, strings.Join(Signals(), ", "))
 		}
 	}
-	if o.Every < time.Second || o.Every > time.Hour {
-		say("export.otlp.every", "%v is not from 1s to 1h", o.Every)
+	checkSender(say, "export.otlp", o.Every, o.Cert, o.Key, o.Queue)
+}
+
+func (r *RemoteWrite) check(say func(key, format string, args ...any)) {
+	checkURL(say, "export.remote_write", "url", r.URL, r.Token, "http")
+	checkSender(say, "export.remote_write", r.Every, r.Cert, r.Key, r.Queue)
+}
+
+// checkURL checks a key that is a URL, of one of some schemes in the clear or the same
+// with an s, and that a token is not sent in the clear.
+func checkURL(say func(key, format string, args ...any), section, key, text, token string, clear ...string) {
+	to, err := url.Parse(cmp.Or(text, "http://localhost"))
+	switch {
+	case err != nil || to.Host == "" || !slices.Contains(clear, strings.TrimSuffix(to.Scheme, "s")):
+		say(section+"."+key, "%q is no URL of %s, or of these with an s", text, strings.Join(clear, ", "))
+	case token != "" && !strings.HasSuffix(to.Scheme, "s") && !isLoopback(to.Hostname()):
+		say(section+".token_file", "%s would send the token in the clear: use %ss", text, to.Scheme)
 	}
-	if (o.Cert == "") != (o.Key == "") {
-		say("export.otlp", "cert and key go together")
+}
+
+// checkSender checks what exporters over HTTP have in common.
+func checkSender(say func(key, format string, args ...any), section string, every time.Duration, cert, key string, queue Bytes) {
+	if every < time.Second || every > time.Hour {
+		say(section+".every", "%v is not from 1s to 1h", every)
 	}
-	checkQueue(say, "export.otlp.queue", o.Queue)
+	if (cert == "") != (key == "") {
+		say(section, "cert and key go together")
+	}
+	checkQueue(say, section+".queue", queue)
 }
 
 // isLoopback reports whether what is sent to a host does not leave this one.

@@ -52,6 +52,8 @@ func TestExport(t *testing.T) {
 					Exporter: e, Rows: e.Rows, Leave: r.close, Refuse: func() { r.refuse(status.Error(codes.InvalidArgument, "no")) },
 					Received: func(*testing.T) map[string]uint64 {
 						r.close()
+						r.mu.Lock()
+						defer r.mu.Unlock()
 						requests := uint64(0)
 						for _, s := range r.gotSpans {
 							requests += max(uint64(get(s.Attributes, "netfate.one_in").GetIntValue()), 1)
@@ -90,6 +92,8 @@ func TestRows(t *testing.T) {
 	b := exporttest.Minute()
 	b.Requests, b.Drops, b.Conns = b.Requests[:3], b.Drops[:3], b.Conns[:4]
 	pass(t, r, b, nil)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if len(r.gotSpans) != 3 || len(r.gotLogs) != 3 {
 		t.Fatalf("got %d spans and %d logs, want 3 of each: benign drops are none", len(r.gotSpans), len(r.gotLogs))
 	}
@@ -179,6 +183,8 @@ func TestBackPressure(t *testing.T) {
 			if s := e.Status(); s.Sent != 7 || len(s.Lost) != 1 || s.Lost[0].Count != 2 || s.Lost[0].Reason != "rejected" {
 				t.Errorf("got %+v", s)
 			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
 			if r.calls < 2 || len(r.gotSpans) != 9 {
 				t.Errorf("got %d spans in %d calls", len(r.gotSpans), r.calls)
 			}
@@ -198,6 +204,8 @@ func TestTLS(t *testing.T) {
 			cert := &tls.Config{Certificates: certs.TLS.Certificates}
 			r := listen(t, cert)
 			e := pass(t, r, exporttest.Minute(), func(c *Config) { c.TLS, c.Token = &tls.Config{RootCAs: authority}, "secret" })
+			r.mu.Lock()
+			defer r.mu.Unlock()
 			if s := e.Status(); s.Sent != e.Rows(exporttest.Minute()) || r.token != "Bearer secret" {
 				t.Errorf("got %+v, token %q", s, r.token)
 			}
@@ -286,6 +294,8 @@ func TestNames(t *testing.T) {
 func TestManyRows(t *testing.T) {
 	r := listenGRPC(t, nil)
 	e := pass(t, r, exporttest.Storm(), nil)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if s := e.Status(); len(s.Lost) != 0 || r.calls < 9 || len(r.gotSpans) != 5000 {
 		t.Errorf("got %+v in %d calls", s, r.calls)
 	}
