@@ -9,8 +9,10 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"net/netip"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -89,8 +91,15 @@ type TLS struct {
 
 // Export is what others are told.
 type Export struct {
-	Prometheus Prometheus `yaml:"prometheus" doc:"Metrics."`
-	IPFIX      IPFIX      `yaml:"ipfix" doc:"Flows and drops for a collector of flows."`
+	Prometheus  Prometheus  `yaml:"prometheus" doc:"Metrics."`
+	RemoteWrite RemoteWrite `yaml:"remote_write" doc:"The same metrics for servers that cannot scrape this host."`
+	IPFIX       IPFIX       `yaml:"ipfix" doc:"Flows and drops for a collector of flows."`
+	OTLP        OTLP        `yaml:"otlp" doc:"Metrics, requests and losses for OpenTelemetry."`
+}
+
+// WantsMetrics reports whether anybody is told of metrics.
+func (e *Export) WantsMetrics() bool {
+	return e.Prometheus.Metrics || e.Prometheus.Textfile != "" || e.RemoteWrite.URL != "" || e.OTLP.Endpoint != "" && slices.Contains(e.OTLP.Signals, "metrics")
 }
 
 // Prometheus is which metrics there are, and where.
@@ -109,6 +118,32 @@ type IPFIX struct {
 	Queue      Bytes         `yaml:"queue" doc:"How much may wait while the collector is away; what has no room is counted as lost."`
 }
 
+// OTLP is where metrics, spans and logs go.
+type OTLP struct {
+	Endpoint string        `yaml:"endpoint" doc:"The receiver, http://HOST:4318 or https:// for OTLP/HTTP, grpc://HOST:4317 (in the clear) or grpcs:// for gRPC; empty sends nothing."`
+	Signals  []string      `yaml:"signals" doc:"What is sent: metrics; spans, one for each request; logs, of drops that are not benign and of connections that failed."`
+	Every    time.Duration `yaml:"every" doc:"Time between two transmissions of metrics."`
+	Token    string        `yaml:"token_file" doc:"File with a token that is sent as Bearer; readable by netfate alone."`
+	CA       string        `yaml:"ca" doc:"Authorities of the receiver's certificate, in PEM; empty is those of this host."`
+	Cert     string        `yaml:"cert" doc:"Certificate that is shown to the receiver, in PEM; empty shows none."`
+	Key      string        `yaml:"key" doc:"Its key."`
+	Queue    Bytes         `yaml:"queue" doc:"How much may wait, compressed, while the receiver is away; what has no room is counted as lost."`
+}
+
+// RemoteWrite is where metrics are pushed to.
+type RemoteWrite struct {
+	URL   string        `yaml:"url" doc:"Where a server takes remote write 1.0, https://HOST:9090/api/v1/write for example; empty sends nothing."`
+	Every time.Duration `yaml:"every" doc:"Time between two samples of each series."`
+	Token string        `yaml:"token_file" doc:"File with a token that is sent as Bearer; readable by netfate alone."`
+	CA    string        `yaml:"ca" doc:"Authorities of the server's certificate, in PEM; empty is those of this host."`
+	Cert  string        `yaml:"cert" doc:"Certificate that is shown to the server, in PEM; empty shows none."`
+	Key   string        `yaml:"key" doc:"Its key."`
+	Queue Bytes         `yaml:"queue" doc:"How much may wait, compressed, while the server is away; what has no room is counted as lost."`
+}
+
+// Signals lists what OTLP.Signals may have.
+func Signals() []string { return []string{"metrics", "spans", "logs"} }
+
 // None is History.Path where nothing is kept on disk.
 const None = "none"
 
@@ -126,8 +161,10 @@ func Default() Config {
 			Rate: 50, Burst: 200, QuestionTime: 20 * time.Second, Questions: 4, Clients: 256,
 		},
 		Export: Export{
-			Prometheus: Prometheus{Metrics: true, Series: 2000},
-			IPFIX:      IPFIX{Enterprise: 32473, Templates: time.Minute, Queue: 16e6},
+			Prometheus:  Prometheus{Metrics: true, Series: 2000},
+			IPFIX:       IPFIX{Enterprise: 32473, Templates: time.Minute, Queue: 16e6},
+			RemoteWrite: RemoteWrite{Every: 15 * time.Second, Queue: 16e6},
+			OTLP:        OTLP{Signals: Signals(), Every: time.Minute, Queue: 16e6},
 		},
 	}
 }
@@ -252,6 +289,52 @@ func (e *Export) check(say func(key, format string, args ...any)) {
 		say("export.ipfix.templates", "%v is not from 1s to 1h", x.Templates)
 	}
 	checkQueue(say, "export.ipfix.queue", x.Queue)
+	e.RemoteWrite.check(say)
+	e.OTLP.check(say)
+}
+
+func (o *OTLP) check(say func(key, format string, args ...any)) {
+	checkURL(say, "export.otlp", "endpoint", o.Endpoint, o.Token, "http", "grpc")
+	for _, s := range o.Signals {
+		if !slices.Contains(Signals(), s) {
+			say("export.otlp.signals", "there is no %q; there are %s", s, strings.Join(Signals(), ", "))
+		}
+	}
+	checkSender(say, "export.otlp", o.Every, o.Cert, o.Key, o.Queue)
+}
+
+func (r *RemoteWrite) check(say func(key, format string, args ...any)) {
+	checkURL(say, "export.remote_write", "url", r.URL, r.Token, "http")
+	checkSender(say, "export.remote_write", r.Every, r.Cert, r.Key, r.Queue)
+}
+
+// checkURL checks a key that is a URL, of one of some schemes in the clear or the same
+// with an s, and that a token is not sent in the clear.
+func checkURL(say func(key, format string, args ...any), section, key, text, token string, clear ...string) {
+	to, err := url.Parse(cmp.Or(text, "http://localhost"))
+	switch {
+	case err != nil || to.Host == "" || !slices.Contains(clear, strings.TrimSuffix(to.Scheme, "s")):
+		say(section+"."+key, "%q is no URL of %s, or of these with an s", text, strings.Join(clear, ", "))
+	case token != "" && !strings.HasSuffix(to.Scheme, "s") && !isLoopback(to.Hostname()):
+		say(section+".token_file", "%s would send the token in the clear: use %ss", text, to.Scheme)
+	}
+}
+
+// checkSender checks what exporters over HTTP have in common.
+func checkSender(say func(key, format string, args ...any), section string, every time.Duration, cert, key string, queue Bytes) {
+	if every < time.Second || every > time.Hour {
+		say(section+".every", "%v is not from 1s to 1h", every)
+	}
+	if (cert == "") != (key == "") {
+		say(section, "cert and key go together")
+	}
+	checkQueue(say, section+".queue", queue)
+}
+
+// isLoopback reports whether what is sent to a host does not leave this one.
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }
 
 // A queue has room for one batch of a busy host, and does not take the memory that

@@ -63,6 +63,8 @@ api:
   clients: 6
 export:
   prometheus: {metrics: false, series: 7, textfile: /a.prom}
+  otlp: {endpoint: "https://otel:4318", signals: [spans], every: 9s, token_file: /t, ca: a, cert: c, key: k, queue: 9MB}
+  remote_write: {url: "https://prom:9090/api/v1/write", every: 9s, token_file: /t, ca: a, cert: c, key: k, queue: 9MB}
   ipfix: {collector: "tcp:[::1]:4739", domain: 1, enterprise: 9, templates: 9s, queue: 9MB}
 `
 	got, err := Parse([]byte(text))
@@ -137,6 +139,13 @@ func TestFaults(t *testing.T) {
 		{"enterprise", "export: {ipfix: {enterprise: 0}}", "export.ipfix.enterprise"},
 		{"templates", "export: {ipfix: {templates: 1ms}}", "export.ipfix.templates: 1ms is not from 1s"},
 		{"queue", "export: {ipfix: {queue: 1kB}}", "export.ipfix.queue: 1kB is not from 1MB"},
+		{"endpoint", "export: {otlp: {endpoint: 'otel:4317'}}", "is no URL of http, grpc, or of these with an s"},
+		{"token in the clear", "export: {otlp: {endpoint: 'http://otel:4318', token_file: t}}", "would send the token in the clear"},
+		{"token on loopback", "export: {otlp: {endpoint: 'grpc://[::1]:4317', token_file: t}}", ""},
+		{"remote write over gRPC", "export: {remote_write: {url: 'grpc://prom:9090'}}", "export.remote_write.url: \"grpc://prom:9090\" is no URL of http"},
+		{"signals", "export: {otlp: {signals: [traces]}}", "there is no \"traces\"; there are metrics, spans, logs"},
+		{"every", "export: {otlp: {every: 1ms}}", "export.otlp.every"},
+		{"certificate alone", "export: {otlp: {cert: c}}", "cert and key go together"},
 		{"question time", "api: {question_time: 1ms}", "api.question_time"},
 	} {
 		_, err := Parse([]byte(c.text))

@@ -6,6 +6,7 @@ package outbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -17,8 +18,33 @@ import (
 // ErrRefused is wrapped by errors of messages that would be refused again.
 var ErrRefused = errors.New("refused")
 
+// Later is an error of a receiver that says when to try again.
+type Later struct {
+	Err   error
+	After time.Duration
+}
+
+// Error implements error.
+func (l *Later) Error() string { return l.Err.Error() }
+
+// Unwrap is for errors.Is and errors.As.
+func (l *Later) Unwrap() error { return l.Err }
+
+// Partly is an error of a receiver that took a message but for some rows.
+type Partly struct {
+	Rows uint64 // that it did not take
+	Why  string
+}
+
+// Error implements error.
+func (p *Partly) Error() string { return fmt.Sprintf("%d rows were rejected: %s", p.Rows, p.Why) }
+
+// Unwrap makes it a refusal.
+func (p *Partly) Unwrap() error { return ErrRefused }
+
 // Message is what is sent at once.
 type Message struct {
+	Path string // of the request that it is, for exporters that have several
 	Body []byte
 	Rows uint64 // that it tells of
 }
@@ -178,10 +204,14 @@ func (b *Box) deliver(ctx context.Context, m *Message) error {
 		b.mu.Lock()
 		b.fault = err.Error()
 		b.mu.Unlock()
+		wait := pause
+		if l := (*Later)(nil); errors.As(err, &l) {
+			wait = min(max(wait, l.After), b.cfg.Patience)
+		}
 		select {
 		case <-b.closing.Done():
 			return err
-		case <-time.After(pause):
+		case <-time.After(wait):
 			pause = min(2*pause, lastPause)
 		}
 	}
@@ -192,11 +222,16 @@ func (b *Box) finish(m *Message, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.waiting -= m.Rows
+	partly := (*Partly)(nil)
 	switch {
 	case err == nil:
 		b.sent += m.Rows
 		b.fault = ""
 		return
+	case errors.As(err, &partly):
+		rejected := min(partly.Rows, m.Rows)
+		b.sent += m.Rows - rejected
+		b.lose("rejected", rejected, "these rows did not arrive, others of the same message did")
 	case errors.Is(err, ErrRefused):
 		b.lose("refused", m.Rows, "these rows did not arrive")
 	default:

@@ -20,6 +20,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/netfate/netfate/internal/export/prometheus"
+	"github.com/netfate/netfate/internal/export/remotewrite"
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/test/exporttest"
 )
@@ -326,4 +327,30 @@ func checkNames(t *testing.T, where, expr string) (metrics []string) {
 		}
 	}
 	return metrics
+}
+
+// TestPrometheusTakesRemoteWrite writes to Debian's Prometheus, and asks it.
+func TestPrometheusTakesRemoteWrite(t *testing.T) {
+	p := startPrometheus(t, "{}\n", "--web.enable-remote-write-receiver")
+	sums := prometheus.New(prometheus.Config{})
+	e, err := remotewrite.New(remotewrite.Config{URL: p.url + "/api/v1/write", Instance: "web1", Job: "netfate", Every: time.Hour, Queue: 1e7, Gather: sums.Gather})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for _, sink := range []interface{ Batch(*record.Batch) error }{sums, e} {
+			if err := sink.Batch(exporttest.Minute()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s := e.Status(); s.Sent == 0 || len(s.Lost) > 0 {
+		t.Errorf("got %+v", s)
+	}
+	p.wants(t, `sum by (instance, job) (netfate_drops_packets_total{instance="web1", job="netfate"})`, 2*(6+12+12))
+	p.wants(t, `sum(netfate_requests_latency_seconds_bucket{le="+Inf"})`, 2*3*(1+4))
+	p.wants(t, `netfate_ledger_balance_buffers{line="remainder"}`, -2)
 }

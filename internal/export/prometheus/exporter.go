@@ -10,6 +10,7 @@ import (
 	client "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/netfate/netfate/internal/export"
 	"github.com/netfate/netfate/internal/record"
@@ -345,3 +346,6 @@ func (e *Exporter) exports() []export.Status {
 	}
 	return []export.Status{e.Status()}
 }
+
+// Gather returns all metrics, for those who tell of them otherwise.
+func (e *Exporter) Gather() ([]*dto.MetricFamily, error) { return e.registry.Gather() }
