@@ -89,7 +89,7 @@ reproducible: ## build a release twice, in two directories with empty caches, an
 	tools/reproducible
 
 packages: release bin/nfpm ## make a deb and an rpm of each program of the release, in bin/packages
-	@rm -rf bin/packages
+	@rm -f bin/packages/*.deb bin/packages/*.rpm
 	tools/package bin/packages $(VERSION) amd64 $(RELEASE)/netfate-linux-amd64 $(RELEASE)/netfate-linux-amd64
 	tools/package bin/packages $(VERSION) arm64 $(RELEASE)/netfate-linux-arm64 $(RELEASE)/netfate-linux-amd64
 
