@@ -47,7 +47,7 @@ GO_DIRS := cmd internal test tools
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run build release reproducible packages examples test go-test ui ui-test kernel-test vm-test matrix check-format vet lint demo bench fuzz vuln generate vmlinux \
+.PHONY: help run build release reproducible packages image chart examples test go-test ui ui-test kernel-test vm-test matrix check-format vet lint demo bench fuzz vuln generate vmlinux \
 	reference format clean
 
 help: ## list the targets
@@ -82,19 +82,32 @@ release: ## build static programs for amd64 and arm64 in bin/release, with their
 	@rm -rf $(RELEASE)
 	CGO_ENABLED=1 GOARCH=amd64 $(GO) build -trimpath -buildvcs=false $(STATIC) -o $(RELEASE)/netfate-linux-amd64 ./cmd/netfate
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w $(NAMED)' -o $(RELEASE)/netfate-linux-arm64 ./cmd/netfate
-	cd $(RELEASE) && sha256sum netfate-* > SHA256SUMS
+	for arch in amd64 arm64; do tools/licences $(RELEASE)/netfate-linux-$$arch > $(RELEASE)/third-party-$$arch || exit; done
+	cd $(RELEASE) && sha256sum netfate-* third-party-* > SHA256SUMS
 
 reproducible: ## build a release twice, in two directories with empty caches, and compare
 	tools/reproducible
 
 packages: release bin/nfpm ## make a deb and an rpm of each program of the release, in bin/packages
-	@rm -rf bin/packages
+	@rm -f bin/packages/*.deb bin/packages/*.rpm
 	tools/package bin/packages $(VERSION) amd64 $(RELEASE)/netfate-linux-amd64 $(RELEASE)/netfate-linux-amd64
 	tools/package bin/packages $(VERSION) arm64 $(RELEASE)/netfate-linux-arm64 $(RELEASE)/netfate-linux-amd64
 
-# A module of its own, as the linters are.
+image: release bin/image ## make a container image of the release, as an OCI layout in bin/packages/image
+	@mkdir -p bin/packages
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) bin/image $(RELEASE) LICENSE $(VERSION) bin/packages/image
+
+chart: bin/chart ## check the Helm chart and pack it, with what it renders by itself, in bin/packages
+	@mkdir -p bin/packages
+	bin/chart packaging/helm/netfate $(VERSION) bin/packages > bin/packages/netfate.yaml
+
+# Modules of their own, as the linters are.
 bin/nfpm: tools/nfpm/go.mod tools/nfpm/go.sum
 	$(GO) -C tools/nfpm build -o $(abspath $@) github.com/goreleaser/nfpm/v2/cmd/nfpm
+
+bin/image bin/chart: bin/%: tools/%/main.go tools/%/go.mod tools/%/go.sum
+	$(GO) -C tools/$* test ./...
+	$(GO) -C tools/$* build -o $(abspath $@) .
 
 # As bpf/examples/README.md says, which is for those who have no make.
 examples: ## build bpf/examples as bin/examples/*.bpf.o

@@ -4,8 +4,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/netfate/netfate/test/need"
 )
@@ -38,6 +42,38 @@ func TestUnit(t *testing.T) {
 	for _, c := range kept() {
 		if !strings.Contains(string(text), strings.ToUpper(c.String())) {
 			t.Errorf("the unit does not give %v, which is kept", c)
+		}
+	}
+}
+
+// TestContainerRights holds what a container gets, in the chart and in what docs/install.md has
+// for Docker, to what the unit gives.
+func TestContainerRights(t *testing.T) {
+	given := func(file, pattern string) []string {
+		t.Helper()
+		text, err := os.ReadFile("../../" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(string(text), -1) {
+			for _, name := range strings.FieldsFunc(m[1], func(r rune) bool { return r == ' ' || r == ',' }) {
+				names = append(names, strings.TrimPrefix(name, "CAP_"))
+			}
+		}
+		slices.Sort(names)
+		return names
+	}
+	want := given("packaging/systemd/netfate.service", `(?m)^AmbientCapabilities=(.*)$`)
+	if len(want) == 0 {
+		t.Fatal("the unit gives no capabilities")
+	}
+	for file, pattern := range map[string]string{
+		"packaging/helm/netfate/templates/daemonset.yaml": `(?m)^ *add: \[(.*)\]$`,
+		"docs/install.md": `--cap-add ([A-Z_]+)`,
+	} {
+		if diff := cmp.Diff(want, given(file, pattern)); diff != "" {
+			t.Errorf("%s (-the unit +it):\n%s", file, diff)
 		}
 	}
 }
