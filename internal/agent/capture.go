@@ -44,8 +44,16 @@ type FrameSink interface {
 	Close() error
 }
 
-// maxSenders bounds the conversations of which it is known whose they are.
-const maxSenders = 1 << 16
+const (
+	// maxSenders bounds the conversations of which it is known whose they are.
+	maxSenders = 1 << 16
+	// lookTime is how long the packets of an interface wait for its name, once: on a
+	// busy host that takes longer than one refresh allows.
+	lookTime  = 3 * time.Second
+	lookPause = 20 * time.Millisecond
+	// maxNameless bounds the interfaces that are known to have none.
+	maxNameless = 4096
+)
 
 // capture is the feed of a capture. It belongs to one goroutine.
 type capture struct {
@@ -56,8 +64,10 @@ type capture struct {
 	clock   kernel.Clock
 	senders map[table.Pair]decode.OwnerRef // whose sockets have sent
 	waiting []packet.Frame                 // for their names
-	list    []record.Frame
-	read    uint64
+	// nameless are interfaces whose names were looked for in vain: they are gone.
+	nameless map[decode.DeviceKey]struct{}
+	list     []record.Frame
+	read     uint64
 }
 
 // Captured is how many packets the kernel selected, and how many of them were read: all
@@ -69,7 +79,7 @@ type Captured struct{ Matched, Read uint64 }
 // returns, everything is detached and the sink is closed.
 func Capture(ctx context.Context, cfg CaptureConfig, sink FrameSink, ready func(lacks []string)) (n Captured, err error) {
 	defer func() { err = errors.Join(err, sink.Close()) }()
-	c := &capture{cfg: cfg, sink: sink, senders: map[table.Pair]decode.OwnerRef{}}
+	c := &capture{cfg: cfg, sink: sink, senders: map[table.Pair]decode.OwnerRef{}, nameless: map[decode.DeviceKey]struct{}{}}
 	if err := c.wire(); err != nil {
 		return n, errors.Join(err, c.close())
 	}
@@ -78,13 +88,14 @@ func Capture(ctx context.Context, cfg CaptureConfig, sink FrameSink, ready func(
 		return n, err
 	}
 	ready(uniq(append(c.names.owners.Lacks(), c.sensor.Lacks()...)))
+	// What was read is named, though it is over meanwhile.
+	naming := context.WithoutCancel(ctx)
 	for ctx.Err() == nil && err == nil {
-		_, err = c.step(ctx, time.Now().Add(cfg.Every))
+		_, err = c.step(naming, time.Now().Add(cfg.Every))
 	}
 	err = errors.Join(err, c.sensor.Detach())
-	// There is no context for the last ones: it is over.
 	for more := true; more && err == nil; {
-		more, err = c.step(context.WithoutCancel(ctx), time.Now())
+		more, err = c.step(naming, time.Now())
 	}
 	n.Read = c.read
 	if err != nil {
@@ -144,7 +155,7 @@ func (c *capture) step(ctx context.Context, until time.Time) (more bool, err err
 	for i := range c.waiting {
 		c.want(&c.waiting[i])
 	}
-	c.names.refresh(ctx)
+	c.lookUp(ctx)
 	if err := c.names.rescan(time.Now()); err != nil {
 		return false, err
 	}
@@ -182,6 +193,27 @@ func (c *capture) want(f *packet.Frame) {
 		}
 	}
 	c.names.want(f.NetNS, f.IfIndex, f.Owner)
+}
+
+// lookUp finds what was asked for, as often as it takes to know the interfaces.
+func (c *capture) lookUp(ctx context.Context) {
+	began := time.Now()
+	c.names.refresh(ctx)
+	for i := range c.waiting {
+		f := &c.waiting[i]
+		key := decode.DeviceKey{NetNS: f.NetNS, IfIndex: f.IfIndex}
+		for _, gone := c.nameless[key]; !gone && !c.names.device(f.NetNS, f.IfIndex).Known; _, gone = c.nameless[key] {
+			if time.Since(began) < lookTime {
+				time.Sleep(lookPause)
+				c.names.refresh(ctx)
+				continue
+			}
+			if len(c.nameless) >= maxNameless {
+				clear(c.nameless)
+			}
+			c.nameless[key] = struct{}{}
+		}
+	}
 }
 
 // add makes the record of a packet, if it is selected.

@@ -323,12 +323,14 @@ func TestCaptureEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = w.cmd.Process.Kill() })
-		w.await()
 		return w
 	}
 	path := func(name string) string { return filepath.Join(dir, name+".pcapng") }
 	closed, killed, counted := start(pipe, "-"), start(nil, path("killed")), start(nil, path("counted"), "-c", "5")
 	full := start(nil, filepath.Join(small, "full.pcapng"))
+	for _, w := range []*watch{closed, killed, counted, full} {
+		w.await()
+	}
 	if err := errors.Join(pipe.Close(), r.Close()); err != nil {
 		t.Fatal(err)
 	}
