@@ -144,11 +144,11 @@ func TestPacketsCut(t *testing.T) {
 		raw           bool
 		snaplen, want uint32
 	}{{false, 60, 60}, {true, 60, 60}, {false, 7, 7}, {false, 0, 1042}, {true, 0, 1042}} {
-		s := copying(t, packet.Config{Raw: c.raw, NetNS: b.Inode, Snaplen: c.snaplen, Filter: compile(t, "udp port 9999")})
+		s := copying(t, packet.Config{Raw: c.raw, NetNS: a.Inode, Snaplen: c.snaplen, Filter: compile(t, "udp port 9999")})
 		a.Datagrams("10.0.0.2:9999", 5, 1000)
 		all, _ := copied(t, s)
 		for _, f := range all {
-			if uint32(len(f.Bytes)) != c.want || f.Whole != 1042 || f.Out != 0 {
+			if uint32(len(f.Bytes)) != c.want || f.Whole != 1042 || f.Out != 1 {
 				t.Errorf("%+v: got %d of %d bytes, out %d", c, len(f.Bytes), f.Whole, f.Out)
 			}
 		}
