@@ -275,6 +275,33 @@ struct packet_event {
 };
 _Static_assert(sizeof(struct packet_event) == 112, "packet_event");
 
+/*
+ * A packet where it passes a device. As many bytes of it as are said to be captured
+ * follow the struct: in pages or not, it lies there in one piece.
+ */
+struct frame_event {
+	struct owner owner; /* of the socket that it was sent by */
+	__u64 time; /* CLOCK_MONOTONIC ns */
+	__u32 netns;
+	__u32 ifindex;
+	__u32 whole; /* bytes of the buffer from the packet's first one on */
+	__u32 tag; /* VLAN tag beside the packet, as on the wire; 0: none */
+	__u32 captured; /* bytes that follow */
+	__u16 l3; /* where in them the network header is */
+	__u16 eth_proto; /* of what is there */
+	__u16 segments; /* that a GSO or GRO buffer stands for; 0: it is one packet */
+	__u8 out; /* sent; else received */
+	__u8 pad[5];
+};
+_Static_assert(sizeof(struct frame_event) == 56, "frame_event");
+
+/* A device in its namespace. */
+struct device_key {
+	__u32 netns;
+	__u32 ifindex;
+};
+_Static_assert(sizeof(struct device_key) == 8, "device_key");
+
 #define METHOD_LEN 16
 #define HOST_LEN 64
 #define PATH_LEN 144 /* without the query */
@@ -317,6 +344,7 @@ enum site {
 	SITE_URL_MANY, /* packets with more in them than is looked at */
 	SITE_URL_ORDER, /* packets too far out of order to be looked at */
 	SITE_URL_TWICE, /* connections that both ends may count */
+	SITE_FRAME, /* packets that the ring had no room for */
 	SITE_MAX,
 };
 #endif

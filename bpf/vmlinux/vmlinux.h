@@ -34,6 +34,7 @@ enum {
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4,
 	BPF_MAP_TYPE_PERCPU_HASH = 5,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
@@ -56,6 +57,10 @@ enum {
 
 enum {
 	BPF_RB_NO_WAKEUP = 1,
+};
+
+enum {
+	BPF_F_CURRENT_CPU = 0xffffffffULL,
 };
 
 enum {
@@ -466,4 +471,4 @@ struct sk_buff___vlan_present {
 #pragma clang attribute pop
 
 #endif
-/* sha256 of wanted.txt and of the text above: 21df47d34295b41ab91979dcb591c5fe95aa3b23a6b7e004cc59bd92e5d85987 */
+/* sha256 of wanted.txt and of the text above: 6cd1469394cfc36dde0855fe3a39578a79e01485903615b3622148807437cf10 */

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -18,6 +19,7 @@ import (
 	"github.com/netfate/netfate/internal/agent"
 	"github.com/netfate/netfate/internal/export/pcapng"
 	"github.com/netfate/netfate/internal/record"
+	"github.com/netfate/netfate/internal/sensor/packet"
 	"github.com/netfate/netfate/internal/verdict"
 )
 
@@ -26,6 +28,8 @@ const (
 	// many come at once, and each takes as much of the ring as any may.
 	dropSnaplen    = 256
 	maxDropSnaplen = 2048
+	// maxSnaplen is what is kept of other packets, unless less is wanted.
+	maxSnaplen = packet.MaxSnaplen
 	// captureEvery is how often a capture is written, and unbufferedEvery with -U.
 	captureEvery    = 250 * time.Millisecond
 	unbufferedEvery = 100 * time.Millisecond
@@ -47,31 +51,37 @@ func newCapture() *cobra.Command {
 	w := &watch{noNames: true}
 	var c captureFlags
 	cmd := &cobra.Command{
-		Use:   "capture --drops -w {FILE|-} [FILTER]",
-		Short: "Write lost packets to a pcapng file, each with what became of it",
-		Long: `Capture writes packets as Wireshark and tshark read them, in pcapng. With --drops it
-writes those that the kernel freed undelivered, in all network namespaces: each with
-the reason, the kernel function, the verdict and what to do in its comments, whose
-it was, and one interface block for each interface in each namespace, called
-netns/interface. The time is that of the loss.
+		Use:   "capture -w {FILE|-} [FILTER]",
+		Short: "Write packets, or lost ones, of all namespaces to a pcapng file, with whose they are",
+		Long: `Capture writes packets as Wireshark and tshark read them, in pcapng: those of all
+network namespaces at once, where interfaces receive and send them, attached to none.
+Each has in its comments where it was seen and whose socket it belongs to, as far as
+that is known, and its direction in its flags; each interface in each namespace has a
+block, called netns/interface. A packet that crosses several interfaces is there as often. A VLAN
+tag is in its place; a GSO or GRO buffer is one packet, as long as it is.
 
-A lost packet is cut behind --snaplen bytes, and where its data lies in pages beside
-its buffer, as that of large TCP segments does. A GSO buffer is one packet, as long as
-it was. Benign drops are left out unless --all. How many there were is counted apart
-from what is written: the difference is in the statistics of the interfaces, and told
-at the end.
+With --drops it writes the packets that the kernel freed undelivered, with the reason, the
+kernel function, the verdict and what to do about it in their comments. The time is
+that of the loss. A lost packet is cut behind --snaplen bytes, and where its data lies in pages beside
+its buffer, as that of large TCP segments does. Benign drops are left out unless --all.
+
+How many packets there were is counted apart from what is written: the difference is
+in the statistics of the interfaces, and told at the end.
 
 FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel.
 -w - writes to a pipe; when its reader ends, so does capture. A file is whole up to the last
 quarter second if netfate is killed. If the disk is full, capture ends with exit code 4.`,
-		Example: `  sudo netfate capture --drops -w lost.pcapng
+		Example: `  sudo netfate capture -w web.pcapng --netns web port 443
+  sudo netfate capture -w - not port 22 | wireshark -k -i -
+  sudo netfate capture -w curl.pcapng --comm curl -d 1m
+  sudo netfate capture --drops -w lost.pcapng
   sudo netfate capture --drops -w - tcp | wireshark -k -i -
   sudo netfate capture --drops -c 100 -s 2048 -w - | tshark -r - -T fields -e frame.comment
   sudo netfate capture --drops --ring 10x100MB -w /var/tmp/lost.pcapng
   netfate capture --drops -r night.nfr -w lost.pcapng`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !c.drops {
-				return usagef("capture writes lost packets: say --drops")
+			if !c.drops && (c.all || w.read != "") {
+				return usagef("--all and --read are for lost packets: say --drops, or leave them out")
 			}
 			target, err := c.target(w.describe(expression(args)))
 			if err != nil {
@@ -80,24 +90,29 @@ quarter second if netfate is killed. If the disk is full, capture ends with exit
 			if w.every = captureEvery; c.unbuffered {
 				w.every = unbufferedEvery
 			}
-			w.cfg.Drops, w.cfg.Samples, w.cfg.Snaplen = true, everySample, uint16(c.snaplen)
+			if c.drops {
+				w.cfg.Drops, w.cfg.Samples, w.cfg.Snaplen = true, everySample, uint16(target.About.Snaplen)
+			}
 			if err := w.prepare(cmd.Context(), args); err != nil {
 				return err
 			}
-			return w.captureDrops(cmd.Context(), &c, target)
+			if c.drops {
+				return w.captureDrops(cmd.Context(), &c, target)
+			}
+			return w.capturePackets(cmd.Context(), &c, target)
 		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.BoolVar(&c.drops, "drops", false, "lost packets")
+	f.BoolVar(&c.drops, "drops", false, "write lost packets, with what became of each")
 	f.StringVarP(&c.path, "write", "w", "", "file to write, - for standard output")
 	f.StringVar(&c.ring, "ring", "", "instead of one file so many of about that size, for example 10x100MB: the oldest goes, names have number and time")
-	f.Uint32VarP(&c.snaplen, "snaplen", "s", dropSnaplen, "bytes of each packet to keep")
+	f.Uint32VarP(&c.snaplen, "snaplen", "s", 0, fmt.Sprintf("bytes of each packet to keep (0: %d, of lost ones %d)", maxSnaplen, dropSnaplen))
 	f.Uint64VarP(&c.count, "count", "c", 0, "stop after so many packets (0: until Ctrl-C)")
 	f.DurationVarP(&w.duration, "duration", "d", 0, "stop after this long, for example 30s (0: until Ctrl-C)")
 	f.BoolVarP(&c.unbuffered, "unbuffered", "U", false, "write each tenth of a second in place of each quarter")
-	f.BoolVarP(&c.all, "all", "a", false, "write benign drops too")
-	f.StringVarP(&w.read, "read", "r", "", "write the lost packets of a recording, as far as it has samples")
+	f.BoolVarP(&c.all, "all", "a", false, "with --drops: write benign ones too")
+	f.StringVarP(&w.read, "read", "r", "", "with --drops: those of a recording, as far as it has samples")
 	w.selection(cmd)
 	return cmd
 }
@@ -111,8 +126,13 @@ func (c *captureFlags) target(selected string) (t pcapng.Target, err error) {
 		return t, usagef("--ring makes files: -w names them, and not standard output")
 	case c.path == "-" && term.IsTerminal(int(os.Stdout.Fd())):
 		return t, usagef("a capture is not for a terminal: give -w FILE, or '-w - | wireshark -k -i -'")
-	case c.snaplen == 0 || c.snaplen > maxDropSnaplen:
-		return t, usagef("--snaplen %d: it is 1 to %d", c.snaplen, maxDropSnaplen)
+	}
+	most, usual := uint32(maxSnaplen), uint32(maxSnaplen)
+	if c.drops {
+		most, usual = maxDropSnaplen, dropSnaplen
+	}
+	if c.snaplen > most {
+		return t, usagef("--snaplen %d: it is %d at most", c.snaplen, most)
 	}
 	t.Path = c.path
 	if c.path == "-" {
@@ -124,7 +144,7 @@ func (c *captureFlags) target(selected string) (t pcapng.Target, err error) {
 		}
 	}
 	t.About, err = about(selected)
-	t.About.Snaplen = c.snaplen
+	t.About.Snaplen = cmp.Or(c.snaplen, usual)
 	return t, err
 }
 
@@ -186,6 +206,30 @@ func (w *watch) captureDrops(ctx context.Context, c *captureFlags, t pcapng.Targ
 	sink.All, sink.Most, sink.Read, sink.Stop = c.all, c.count, reading(book), stop
 	err = w.run(ctx, "drops", []agent.Output{{Name: "the capture", Sink: sink}})
 	tellCaptured(sink.Sums(), sink.Losses())
+	return err
+}
+
+// capturePackets writes packets as they pass interfaces.
+func (w *watch) capturePackets(ctx context.Context, c *captureFlags, t pcapng.Target) error {
+	signal.Ignore(syscall.SIGPIPE)
+	files, err := pcapng.OpenFiles(t, time.Now())
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	sink := pcapng.NewFrames(files)
+	sink.Most, sink.Stop = c.count, stop
+	n, err := agent.Capture(ctx, agent.CaptureConfig{
+		Filter: w.cfg.Filter, Select: w.cfg.Select, Snaplen: t.About.Snaplen, Every: w.every, Raw: w.raw,
+	}, sink, w.ready("packets", stop))
+	sums := sink.Sums()
+	if sums.Written != c.count || c.count == 0 {
+		// Devices whose losses found no room are in the sum all the same.
+		sums.Lost = max(sums.Lost, n.Matched-min(n.Matched, n.Read))
+		sums.Seen = max(sums.Seen, sums.Written+sums.Lost)
+	}
+	tellCaptured(sums, sink.Losses())
 	return err
 }
 

@@ -205,7 +205,12 @@ func (w *watch) run(ctx context.Context, what string, outputs []agent.Output) er
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	return agent.Run(ctx, w.cfg, outputs, func(lacks []string) {
+	return agent.Run(ctx, w.cfg, outputs, w.ready(what, cancel))
+}
+
+// ready returns what says that everything is attached, and ends it after its duration.
+func (w *watch) ready(what string, cancel func()) func(lacks []string) {
+	return func(lacks []string) {
 		if w.duration > 0 {
 			time.AfterFunc(w.duration, cancel) // counted from here, not from the start of the program
 		}
@@ -217,7 +222,7 @@ func (w *watch) run(ctx context.Context, what string, outputs []agent.Output) er
 		for _, l := range lacks {
 			fmt.Fprintln(os.Stderr, "netfate: note:", l)
 		}
-	})
+	}
 }
 
 func (w *watch) replay(ctx context.Context, outputs []agent.Output) (err error) {

@@ -346,7 +346,7 @@ func TestSites(t *testing.T) {
 		"TABLE_FULL": TableFull, "LOST": Lost, "RING_FULL": RingFull, "READ": Read, "OWNER_CREATE": OwnerCreate,
 		"PROCESS": ProcessKeep, "BOUND": BoundKeep, "STACK": Stack, "CACHE": Cache, "CONN": Conn, "CONN_RING": ConnRing, "PACKETS": Packets,
 		"TALK": Talk, "PLAIN": Plain, "CALL": Call,
-		"URL_FULL": URLFull, "URL_CUT": URLCut, "URL_LOST": URLLost, "URL_MANY": URLMany, "URL_ORDER": URLOrder, "URL_TWICE": URLTwice, "MAX": sites,
+		"URL_FULL": URLFull, "URL_CUT": URLCut, "URL_LOST": URLLost, "URL_MANY": URLMany, "URL_ORDER": URLOrder, "URL_TWICE": URLTwice, "FRAME": Frame, "MAX": sites,
 	} {
 		want[site] = name
 	}

@@ -33,6 +33,7 @@ const (
 	URLMany                 // packets with more in them than is looked at
 	URLOrder                // packets too far out of order to be looked at
 	URLTwice                // connections that both ends may count
+	Frame                   // packets that the ring had no room for
 	sites
 )
 
@@ -85,6 +86,8 @@ func (s Site) text() (reason, effect string) {
 		return "packets too far out of order", "requests in what was missing are not counted"
 	case URLTwice:
 		return "no room for first packets", "if the other end of these connections is on this host, their requests count twice"
+	case Frame:
+		return "ring full", "these packets are counted, and missing in the capture"
 	case ConnRing:
 		return "ring full", "these changes of connections are not told"
 	}

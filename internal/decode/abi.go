@@ -246,6 +246,25 @@ type PacketEvent struct {
 	_        [6]uint8
 }
 
+// FrameEvent is a packet where it passes a device; Captured bytes of it follow.
+type FrameEvent struct {
+	Owner    OwnerRef // of the socket that it was sent by
+	Time     uint64   // CLOCK_MONOTONIC ns
+	NetNS    uint32
+	IfIndex  uint32
+	Whole    uint32 // bytes of the buffer from the packet's first one on
+	Tag      uint32 // VLAN tag beside the packet, as on the wire; 0: none
+	Captured uint32
+	L3       uint16 // where in the bytes the network header is
+	EthProto uint16 // of what is there
+	Segments uint16 // that a GSO or GRO buffer stands for; 0: it is one packet
+	Out      uint8  // sent; else received
+	_        [5]uint8
+}
+
+// DeviceKey is a device in its namespace.
+type DeviceKey struct{ NetNS, IfIndex uint32 }
+
 // Lengths of the texts of a URLKey.
 const (
 	MethodLen = 16

@@ -46,6 +46,8 @@ func mirrors() map[string]reflect.Type {
 		"conn_event": reflect.TypeFor[ConnEvent](),
 
 		"packet_event": reflect.TypeFor[PacketEvent](),
+		"frame_event":  reflect.TypeFor[FrameEvent](),
+		"device_key":   reflect.TypeFor[DeviceKey](),
 		"url_key":      reflect.TypeFor[URLKey](),
 		"url_count":    reflect.TypeFor[URLCount](),
 	}

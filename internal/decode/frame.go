@@ -3,6 +3,8 @@ package decode
 import (
 	"encoding/binary"
 	"strconv"
+
+	"github.com/gopacket/gopacket"
 )
 
 // What the bytes of a frame begin with.
@@ -54,6 +56,28 @@ func (h *Head) Frame(most int) (link string, frame []byte, length uint32) {
 		link = LinkIP
 	}
 	return link, clone(b[skip:], most), whole - uint32(skip)
+}
+
+// Head returns the head of a packet that passed a device, of which b was copied.
+func (e *FrameEvent) Head(b []byte) Head {
+	return Head{b, int(e.L3), e.EthProto, e.Tag, e.Whole}
+}
+
+// Tuple returns between whom a packet is, its outermost headers', and false if it is
+// not IP.
+func (h *Head) Tuple() (Tuple, bool) {
+	if h.L3 >= len(h.Bytes) {
+		return Tuple{}, false
+	}
+	packet := gopacket.NewPacket(h.Bytes[h.L3:], firstLayer(h.EthProto), gopacket.DecodeOptions{Lazy: true, NoCopy: true})
+	var all []gopacket.Layer
+	if network := packet.NetworkLayer(); network != nil {
+		all = append(all, network)
+	}
+	if transport := packet.TransportLayer(); transport != nil {
+		all = append(all, transport)
+	}
+	return inner(all)
 }
 
 func clone(b []byte, most int) []byte { return append([]byte(nil), b[:min(most, len(b))]...) }

@@ -137,6 +137,17 @@ type Flow struct {
 	Other          bool      `rec:"other" doc:"True for the counted remainder of flows that did not fit the table, and of frames that cannot be read."`
 }
 
+// Frame is a packet where it passed an interface: what captures hold. It is in no
+// batch and no row; of Endpoints it has all but the ends.
+type Frame struct {
+	Endpoints
+	Direction Direction // In or Out
+	Packet    []byte    // from its first header on
+	Link      string    // what Packet begins with, as Drop.PacketLink
+	Length    uint32    // of the whole
+	Segments  uint32    // that a GSO or GRO buffer stands for; 0: it is one packet
+}
+
 // Lost is one count of what netfate itself could not keep: the number that
 // spoils the others, by place and reason. Never silent.
 type Lost struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -31,23 +32,34 @@ func measureEvents(w *wire, r *results) error {
 	if err != nil {
 		return errors.Join(err, stats.Close())
 	}
-	n, err := startNetfate(r.cfg.netfate)
+	r.events = map[string]*eventCost{}
+	err = errors.Join(
+		eventsBeside(w, r, before, "", workloads(), func() (*netfate, error) { return startNetfate(r.cfg.netfate) }),
+		eventsBeside(w, r, before, ", captured", workloads()[:1], func() (*netfate, error) {
+			return launch(r.cfg.netfate, nil, "capture", "-w", os.DevNull, "-s", "96")
+		}))
+	return errors.Join(err, before.close(), stats.Close())
+}
+
+// eventsBeside measures one netfate between two sets of empty programs; what tells its
+// rows from others'.
+func eventsBeside(w *wire, r *results, before *empties, what string, loads []workload, start func() (*netfate, error)) error {
+	n, err := start()
 	if err != nil {
-		return errors.Join(err, before.close(), stats.Close())
+		return err
 	}
 	behind, err := attachEmpties()
 	if err == nil {
-		err = errors.Join(eventRounds(w, r, n, [2]*empties{before, behind}), behind.close())
+		err = errors.Join(eventRounds(w, r, n, [2]*empties{before, behind}, what, loads), behind.close())
 	}
-	return errors.Join(err, n.stop(), before.close(), stats.Close())
+	return errors.Join(err, n.stop())
 }
 
-func eventRounds(w *wire, r *results, n *netfate, e [2]*empties) error {
-	r.events = map[string]*eventCost{}
+func eventRounds(w *wire, r *results, n *netfate, e [2]*empties, what string, loads []workload) error {
 	time.Sleep(settle)
 	for range r.cfg.rounds {
-		for _, l := range workloads() {
-			if err := eventRound(w, r, n, e, l); err != nil {
+		for _, l := range loads {
+			if err := eventRound(w, r, n, e, what, l); err != nil {
 				return err
 			}
 		}
@@ -55,7 +67,7 @@ func eventRounds(w *wire, r *results, n *netfate, e [2]*empties) error {
 	return nil
 }
 
-func eventRound(w *wire, r *results, n *netfate, e [2]*empties, l workload) error {
+func eventRound(w *wire, r *results, n *netfate, e [2]*empties, what string, l workload) error {
 	first, err := readRuns(n, e)
 	if err != nil {
 		return err
@@ -75,10 +87,10 @@ func eventRound(w *wire, r *results, n *netfate, e [2]*empties, l workload) erro
 		if program.count < packets/20 || program.count == 0 || a.count == 0 || b.count == 0 {
 			continue
 		}
-		key := hook + ", " + l.name
+		key := hook + ", " + l.name + what
 		c := r.events[key]
 		if c == nil {
-			c = &eventCost{hook: hook, workload: l.name}
+			c = &eventCost{hook: hook, workload: l.name + what}
 			r.events[key] = c
 			r.eventOrder = append(r.eventOrder, key)
 		}

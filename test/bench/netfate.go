@@ -35,7 +35,12 @@ func startNetfate(path string, command ...string) (*netfate, error) {
 
 // startNetfateInto does, and what netfate prints goes into w.
 func startNetfateInto(path string, w io.Writer, command ...string) (*netfate, error) {
-	n := &netfate{cmd: exec.Command(path, append(command, "--every", interval.String(), "--rows", "20")...), rest: make(chan error, 1)}
+	return launch(path, w, append(command, "--every", interval.String(), "--rows", "20")...)
+}
+
+// launch starts the binary with these arguments, and waits until it watches.
+func launch(path string, w io.Writer, args ...string) (*netfate, error) {
+	n := &netfate{cmd: exec.Command(path, args...), rest: make(chan error, 1)}
 	n.cmd.Stdout = w
 	stderr, err := n.cmd.StderrPipe()
 	if err != nil {

@@ -54,7 +54,7 @@ func TestVerifierBudget(t *testing.T) {
 	}
 	g := recorded(t)
 	found := map[string]verified{}
-	for _, object := range []string{"drop", "flow", "owner", "conn", "dns", "http", "tls", "urls"} {
+	for _, object := range []string{"drop", "flow", "owner", "conn", "dns", "http", "tls", "urls", "packet"} {
 		for _, name := range programs(t, object) {
 			if v, ok := verify(t, types, object, name, args, nil); ok {
 				found[object+"/"+name] = v

@@ -55,7 +55,7 @@ func TestCommandsNeverFail(t *testing.T) {
 		"operation not supported":                                   false,
 		"invalid argument":                                          false,
 	}
-	recording := filepath.Join(t.TempDir(), "recording")
+	recording, captured := filepath.Join(t.TempDir(), "recording"), filepath.Join(t.TempDir(), "captured")
 	for _, args := range [][]string{
 		{"drops", "-d", "2s"},
 		{"drops", "-d", "2s", "--each", "-o", "json"},
@@ -63,6 +63,8 @@ func TestCommandsNeverFail(t *testing.T) {
 		{"flows", "-d", "2s", "-o", "csv"},
 		{"flows", "-d", "2s", "--by", "process", "tcp or icmp6"},
 		{"record", "-d", "2s", "-w", recording},
+		{"capture", "-d", "2s", "-w", captured, "udp or tcp"},
+		{"capture", "--drops", "-d", "2s", "-w", captured},
 	} {
 		_, stderr, status := netfate(t, nil, args...)
 		if status != 0 {
@@ -78,7 +80,7 @@ func TestCommandsNeverFail(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{
-		{"drops", "-r", recording}, {"flows", "-r", recording, "-o", "json"}, {"explain", "NO_SOCKET"}, {"ps"}, {"map", "ls"},
+		{"drops", "-r", recording}, {"flows", "-r", recording, "-o", "json"}, {"flows", "-r", captured}, {"explain", "NO_SOCKET"}, {"ps"}, {"map", "ls"},
 	} {
 		if _, stderr, status := netfate(t, nil, args...); status != 0 {
 			t.Errorf("%q: got status %d, want 0:\n%s", args, status, stderr)

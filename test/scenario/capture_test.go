@@ -1,21 +1,28 @@
 package scenario
 
 import (
+	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/test/need"
+	"github.com/netfate/netfate/test/netlab"
 )
 
 // startCapture runs `netfate capture ARGS` and returns when it watches.
@@ -188,4 +195,176 @@ func sharkedLoss(t *testing.T, f []string) seenLoss {
 		s.Dst = ends(netip.MustParseAddr(first(f[5], f[6])).String(), first(f[9], f[10]))
 	}
 	return s
+}
+
+// TestCapturePackets captures traffic of several kinds: tshark finds each packet once, where,
+// which way and whose it was, and netfate reads as many from its own file.
+func TestCapturePackets(t *testing.T) {
+	need.Root(t)
+	l := netlab.New(t)
+	a, b := pair(l)
+	for i, n := range []*netlab.NetNS{a, b} {
+		n.IPv6()
+		n.Addr("eth0", fmt.Sprintf("fd00::%d/64", i+1))
+	}
+	a.Neigh("eth0", "fd00::2", b.MAC("eth0"))
+	b.Neigh("eth0", "fd00::1", a.MAC("eth0"))
+	b.ListenUDP("10.0.0.2:9999")
+	b.ListenUDP("[fd00::2]:9999")
+	path := filepath.Join(t.TempDir(), "packets.pcapng")
+	w := startCapture(t, "-w", path, "--netns", fmt.Sprint(a.Inode), "ip or (ip6 and udp) or vlan")
+	a.Datagrams("10.0.0.2:9999", 10, 100)
+	a.Datagrams("[fd00::2]:9999", 10, 100)
+	a.Datagrams("10.0.0.2:9999", 1, 4000)
+	tagged := datagram(4000, 9999).Frame
+	tagged.SrcMAC, tagged.DstMAC = a.MAC("eth0"), b.MAC("eth0")
+	frame := tagged.Bytes()
+	a.Packets("eth0", 0).Send(slices.Concat(frame[:12], []byte{0x81, 0, 0, 7}, frame[12:]))
+	out, in := netlab.ConnectTCP(a, b, "10.0.0.2:8080")
+	const stream = 300_000
+	done := make(chan error, 1)
+	go func() {
+		_, err := io.CopyN(io.Discard, in, stream)
+		done <- err
+	}()
+	_, err := out.Write(make([]byte, stream))
+	a.Must("write", err)
+	a.Must("read", <-done)
+	w.stop()
+
+	self, err := os.ReadFile("/proc/self/comm")
+	a.Must("read this process's name", err)
+	mine := fmt.Sprintf("owner %s[%d]", strings.TrimSpace(string(self)), os.Getpid())
+	got := map[string]int{}
+	largest, end := 0, 0
+	rows := shark(t, path, "frame.interface_name", "frame.packet_flags_direction", "frame.comment", "frame.len", "frame.cap_len", "vlan.id",
+		"ip.flags.mf", "ip.frag_offset", "ip.src", "ipv6.src", "udp.dstport", "tcp.seq", "tcp.len")
+	for _, f := range rows {
+		if f[0] != a.Name+"/eth0" || f[3] != f[4] {
+			t.Errorf("got a packet of %s, %s of %s bytes, want whole ones of %s/eth0", f[0], f[4], f[3], a.Name)
+		}
+		if f[1] != "0x00000002" {
+			continue
+		}
+		if f[5] == "" && !strings.Contains(f[2], mine) {
+			t.Errorf("got comments %q, want %q", f[2], mine)
+		}
+		n, _ := strconv.Atoi(f[3])
+		switch {
+		case f[5] != "":
+			got["vlan "+f[5]]++
+		case f[6] != "" && (f[6] != "0" || f[7] != "0"):
+			got["fragments"]++
+		case f[12] != "":
+			seq, _ := strconv.Atoi(f[11])
+			size, _ := strconv.Atoi(f[12])
+			end, largest = max(end, seq+size), max(largest, n)
+		default:
+			got[first(f[8], f[9])+" "+f[3]]++
+		}
+	}
+	want := map[string]int{"10.0.0.1 142": 10, "fd00::1 162": 10, "fragments": 3, "vlan 7": 1}
+	if diff := gocmp.Diff(want, got); diff != "" {
+		t.Errorf("packets that were sent (-want +got):\n%s", diff)
+	}
+	if end != stream+1 || largest <= 1514 {
+		t.Errorf("got a stream up to %d with buffers up to %d bytes, want %d, larger ones than a packet", end, largest, stream+1)
+	}
+	if n := flowPackets(t, path); n != len(rows) {
+		t.Errorf("netfate flows -r: got %d packets, tshark %d", n, len(rows))
+	}
+	if said := w.stderr.String(); !strings.Contains(said, fmt.Sprintf("wrote %d packets\n", len(rows))) {
+		t.Errorf("got %d packets, and netfate says:\n%s", len(rows), said)
+	}
+}
+
+// flowPackets is how many packets netfate counts in a capture.
+func flowPackets(t *testing.T, path string) (n int) {
+	t.Helper()
+	rows, err := exec.Command(os.Getenv(binaryEnv), "flows", "-r", path, "-o", "json").Output()
+	if err != nil {
+		t.Fatalf("netfate flows -r: %v", err)
+	}
+	fields := record.Fields(record.Flow{})
+	for row := range bytes.Lines(rows) {
+		var f record.Flow
+		if err := record.ParseJSON(row, fields, &f); err != nil {
+			t.Fatal(err)
+		}
+		n += int(f.PacketsIn + f.PacketsOut)
+	}
+	return n
+}
+
+// TestCaptureEnds ends captures in all ways: what is in the file is whole, and the exit
+// code says how.
+func TestCaptureEnds(t *testing.T) {
+	need.Root(t)
+	a, b := pair(netlab.New(t))
+	b.ListenUDP("10.0.0.2:9999")
+	dir := t.TempDir()
+	small := filepath.Join(dir, "small")
+	if err := errors.Join(os.Mkdir(small, 0o700), unix.Mount("none", small, "tmpfs", 0, "size=64k")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(small, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	r, pipe, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := func(stdout *os.File, path string, args ...string) *watch {
+		w := &watch{t: t, cmd: exec.Command(os.Getenv(binaryEnv), append([]string{"capture", "-w", path, "--netns", fmt.Sprint(a.Inode), "udp port 9999"}, args...)...), stderr: &lines{}}
+		w.cmd.Stdout, w.cmd.Stderr = stdout, w.stderr
+		if err := w.cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = w.cmd.Process.Kill() })
+		return w
+	}
+	path := func(name string) string { return filepath.Join(dir, name+".pcapng") }
+	closed, killed, counted := start(pipe, "-"), start(nil, path("killed")), start(nil, path("counted"), "-c", "5")
+	full := start(nil, filepath.Join(small, "full.pcapng"))
+	for _, w := range []*watch{closed, killed, counted, full} {
+		w.await()
+	}
+	if err := errors.Join(pipe.Close(), r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	a.Datagrams("10.0.0.2:9999", 100, 1400)
+	written := func() bool {
+		is, err := os.Stat(path("killed"))
+		return err == nil && is.Size() > 100*1400
+	}
+	if !netlab.Poll(30*time.Second, written) {
+		t.Error("nothing was written within 30 s")
+	}
+	if err := killed.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what string
+		w    *watch
+		code int
+	}{{"a reader that ends", closed, 0}, {"kill -9", killed, -1}, {"-c", counted, 0}, {"a full disk", full, 4}} {
+		_ = c.w.cmd.Wait()
+		if got := c.w.cmd.ProcessState.ExitCode(); got != c.code {
+			t.Errorf("%s: got exit code %d, want %d; it said:\n%s", c.what, got, c.code, c.w.stderr)
+		}
+	}
+	if n := len(shark(t, path("killed"), "frame.len")); n != 100 {
+		t.Errorf("kill -9: got %d packets, want 100", n)
+	}
+	if n := len(shark(t, path("counted"), "frame.len")); n != 5 {
+		t.Errorf("-c: got %d packets, want 5", n)
+	}
+	if n := len(shark(t, filepath.Join(small, "full.pcapng"), "frame.len")); n >= 100 {
+		t.Errorf("a full disk: got %d packets, want fewer than 100", n)
+	}
+	if said := full.stderr.String(); strings.Count(said, "no room on the disk") != 1 {
+		t.Errorf("a full disk: got %q", said)
+	}
 }

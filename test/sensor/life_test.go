@@ -21,6 +21,7 @@ import (
 	"github.com/netfate/netfate/internal/sensor/flow"
 	"github.com/netfate/netfate/internal/sensor/http"
 	"github.com/netfate/netfate/internal/sensor/owner"
+	"github.com/netfate/netfate/internal/sensor/packet"
 	"github.com/netfate/netfate/internal/sensor/tls"
 	"github.com/netfate/netfate/internal/sensor/urls"
 	"github.com/netfate/netfate/test/need"
@@ -65,6 +66,13 @@ func TestEveryProgramLoads(t *testing.T) {
 		}
 		check(t, c.Attach())
 		check(t, c.Close())
+		p, err := packet.New(packet.Config{Owners: owners.Owners(), Raw: raw, Filter: compile(t, "tcp port 80 or vlan")})
+		if err != nil {
+			t.Errorf("packet, raw %v: %+v", raw, err)
+			continue
+		}
+		check(t, p.Attach())
+		check(t, p.Close())
 	}
 	d, err := dns.New(dns.Config{CgroupRoot: kernel.ReadMounts().Cgroup2, Owners: owners.Owners()})
 	check(t, err)
@@ -105,10 +113,11 @@ func TestNothingIsLeft(t *testing.T) {
 		"dns":  func() (life, error) { return dns.New(dns.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
 		"http": func() (life, error) { return http.New(http.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
 		// One file: kernels before 6.6 take their time to let go of each place.
-		"tls":   func() (life, error) { return tls.New(tls.Config{MaxFiles: 1}) },
-		"urls":  func() (life, error) { return urls.New(urls.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
-		"raw":   func() (life, error) { return flow.New(flow.Config{Raw: true}) },
-		"owner": func() (life, error) { return owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
+		"tls":    func() (life, error) { return tls.New(tls.Config{MaxFiles: 1}) },
+		"urls":   func() (life, error) { return urls.New(urls.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
+		"packet": func() (life, error) { return packet.New(packet.Config{}) },
+		"raw":    func() (life, error) { return flow.New(flow.Config{Raw: true}) },
+		"owner":  func() (life, error) { return owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2}) },
 	}
 	for name, create := range makers {
 		t.Run(name, func(t *testing.T) {

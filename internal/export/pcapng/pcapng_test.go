@@ -354,9 +354,51 @@ func TestMost(t *testing.T) {
 	}
 }
 
+func TestFrames(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "packets.pcapng")
+	f, err := OpenFiles(Target{Path: path}, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := NewFrames(f)
+	k.Stop = func() { t.Error("stopped by itself") }
+	one := record.Frame{Direction: record.Out, Packet: []byte("a frame"), Link: "ethernet", Length: 9000, Segments: 6}
+	one.Time, one.NetNS, one.NetNSName, one.IfName, one.PID, one.Comm = at, 7, "web", "eth0", 12, "nginx"
+	two := record.Frame{Direction: record.In, Packet: []byte("E"), Link: "ip", Length: 1}
+	two.Time, two.NetNS, two.NetNSName, two.IfName = at.Add(1), 8, "db", "tun0"
+	if err := k.Frames([]record.Frame{one, two}); err != nil {
+		t.Fatal(err)
+	}
+	k.Missed(&one.Endpoints, 5)
+	k.Missed(&record.Endpoints{NetNS: 9, IfName: "gone"}, 2)
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	got, counts := read(t, file)
+	want := []written{
+		{at, "web/eth0", layers.LinkTypeEthernet, "a frame", 9000, pcapgo.NgEpbFlagDirectionOutbound,
+			"out, interface eth0 in network namespace web (7)\nowner nginx[12]\none buffer of 6 packets"},
+		{at.Add(1), "db/tun0", layers.LinkTypeRaw, "E", 1, pcapgo.NgEpbFlagDirectionInbound, "in, interface tun0 in network namespace db (8)"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("packets (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]Count{"web/eth0": {6, 5}, "db/tun0": {1, 0}, "netfate": {2, 2}}, counts); diff != "" {
+		t.Errorf("statistics (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(Sums{Seen: 9, Written: 2, Lost: 7}, k.Sums()); diff != "" {
+		t.Errorf("sums (-want +got):\n%s", diff)
+	}
+}
+
 // FuzzWriter writes packets of any kind and reads them back.
 func FuzzWriter(f *testing.F) {
-	f.Add([]byte("a frame"), uint32(1514), "eth0", "web", "ethernet", "dropped", int64(at.UnixNano()), uint8(3))
+	f.Add([]byte("a frame"), uint32(1514), "eth0", "web", "ethernet", "dropped", at.UnixNano(), uint8(3))
 	f.Add([]byte{}, uint32(0), "", "", "0x806", "", int64(0), uint8(0))
 	f.Fuzz(func(t *testing.T, b []byte, length uint32, name, space, link, comment string, ns int64, many uint8) {
 		if ns < 0 {
