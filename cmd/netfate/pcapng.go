@@ -114,6 +114,7 @@ quarter second if netfate is killed. If the disk is full, capture ends with exit
 	f.BoolVarP(&c.all, "all", "a", false, "with --drops: write benign ones too")
 	f.StringVarP(&w.read, "read", "r", "", "with --drops: those of a recording, as far as it has samples")
 	w.selection(cmd)
+	w.calling(cmd)
 	return cmd
 }
 
@@ -221,7 +222,7 @@ func (w *watch) capturePackets(ctx context.Context, c *captureFlags, t pcapng.Ta
 	sink := pcapng.NewFrames(files)
 	sink.Most, sink.Stop = c.count, stop
 	n, err := agent.Capture(ctx, agent.CaptureConfig{
-		Filter: w.cfg.Filter, Select: w.cfg.Select, Snaplen: t.About.Snaplen, Every: w.every, Raw: w.raw,
+		Filter: w.cfg.Filter, Select: w.cfg.Select, Snaplen: t.About.Snaplen, Every: w.every, Containers: w.cfg.Containers, Raw: w.raw,
 	}, sink, w.ready("packets", stop))
 	sums := sink.Sums()
 	if sums.Written != c.count || c.count == 0 {

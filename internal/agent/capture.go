@@ -9,6 +9,7 @@ import (
 
 	"github.com/netfate/netfate/internal/counting"
 	"github.com/netfate/netfate/internal/decode"
+	"github.com/netfate/netfate/internal/enrich/identity"
 	"github.com/netfate/netfate/internal/filter"
 	"github.com/netfate/netfate/internal/kernel"
 	"github.com/netfate/netfate/internal/record"
@@ -27,6 +28,8 @@ type CaptureConfig struct {
 	Snaplen uint32
 	// Every is how often packets are read.
 	Every time.Duration
+	// Containers names containers, and is kept at it while Capture runs; nil names none.
+	Containers *identity.Table
 	// Raw uses raw tracepoints even where typed ones work.
 	Raw bool
 }
@@ -87,6 +90,7 @@ func Capture(ctx context.Context, cfg CaptureConfig, sink FrameSink, ready func(
 	if err := c.attach(); err != nil {
 		return n, err
 	}
+	defer nameContainers(ctx, cfg.Containers)()
 	ready(uniq(append(c.names.owners.Lacks(), c.sensor.Lacks()...)))
 	// What was read is named, though it is over meanwhile.
 	naming := context.WithoutCancel(ctx)
@@ -118,7 +122,7 @@ func (c *capture) wire() error {
 	if err := kernel.LiftMemlock(); err != nil {
 		return err
 	}
-	c.names = newNames(host, nil, nil)
+	c.names = newNames(host, c.cfg.Containers, nil, nil)
 	c.names.owners, err = owner.New(owner.Config{CgroupRoot: kernel.ReadMounts().Cgroup2, Types: types})
 	if err == nil {
 		c.sensor, err = packet.New(packet.Config{

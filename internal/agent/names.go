@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/netfate/netfate/internal/decode"
@@ -65,6 +66,20 @@ func Namer(called *identity.Table) container.Namer {
 	return func(i container.Info) (container.Names, bool) {
 		n, final := called.Name(i.FullID, i.PodUID)
 		return container.Names(n), final
+	}
+}
+
+// nameContainers keeps names up to date until the function that it returns is called.
+func nameContainers(ctx context.Context, called *identity.Table) (stop func()) {
+	if called == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	all.Go(func() { called.Run(ctx) })
+	return func() {
+		cancel()
+		all.Wait()
 	}
 }
 

@@ -122,11 +122,8 @@ func Run(ctx context.Context, cfg Config, outputs []Output, ready func(lacks []s
 	defer func() { l.names.symbols.Wait() }() // it may still read, if we stop early
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if cfg.Containers != nil && cfg.owned() {
-		var naming sync.WaitGroup
-		defer naming.Wait()
-		naming.Go(func() { cfg.Containers.Run(ctx) })
-		defer cancel(nil)
+	if cfg.owned() {
+		defer nameContainers(ctx, cfg.Containers)()
 	}
 	var queues []*queue
 	var alive atomic.Int64
