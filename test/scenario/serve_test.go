@@ -168,6 +168,7 @@ func TestServe(t *testing.T) {
 	}
 	status := d.checkStatus()
 	t.Logf("netfate costs %s", status)
+	d.checkPrograms()
 
 	d.configure("interval: 500ms\nhistory: {path: none}\napi: {listen: [%q], rate: 99}\nsensors: {measure: true, budget: 0.5}\n")
 	if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
@@ -202,6 +203,28 @@ func TestServe(t *testing.T) {
 	if len(left) > 0 {
 		t.Errorf("got %q in the kernel after SIGTERM and kill -9, want nothing", left)
 	}
+}
+
+// checkPrograms checks that what is left of the daemon's privileges is enough to list
+// BPF programs and who holds them.
+func (d *daemon) checkPrograms() {
+	d.t.Helper()
+	var found struct {
+		Programs []struct {
+			Name     string
+			Attached []struct{ Where string }
+			Owners   []struct{ PID int }
+		}
+		Maps   []struct{ Name string }
+		Missed []string
+	}
+	d.ask("/programs", &found)
+	for _, p := range found.Programs {
+		if p.Name == "kfree_skb" && len(p.Attached) == 1 && len(p.Owners) == 1 && p.Owners[0].PID == d.cmd.Process.Pid && len(found.Maps) > 0 {
+			return
+		}
+	}
+	d.t.Errorf("got %+v, want the daemon's kfree_skb, attached and held by it, and maps", found)
 }
 
 // checkStatus checks that all sensors are there, and what is left of the daemon's
