@@ -122,6 +122,7 @@ func (p *manPage) common(cmd *cobra.Command) {
 		{exitFailed, "Failed."},
 		{exitUsage, "The command line, or a file that it names, cannot be meant."},
 		{exitNotAllowed, "The kernel or the privileges do not allow it."},
+		{exitNoRoom, "The disk is full; what was written is whole."},
 	} {
 		p.request("TP")
 		p.bold(fmt.Sprint(code.code))

@@ -117,6 +117,9 @@ The command line, or a file that it names, cannot be meant.
 .TP
 \fB3\fR
 The kernel or the privileges do not allow it.
+.TP
+\fB4\fR
+The disk is full; what was written is whole.
 .SH "SEE ALSO"
 tool(1)
 `
