@@ -32,8 +32,12 @@ type Config struct {
 	Ages [Resolutions]time.Duration
 	// MaxAge bounds all of them, 0 does not.
 	MaxAge time.Duration
-	// Memory is what DuckDB may take for a question, in bytes; 0 is for 256 MiB.
+	// Memory is what DuckDB may take for a question, in bytes, as it counts; 0 is for
+	// 192 MiB.
 	Memory int64
+	// Resident is how many bytes this process may have resident while a statement of a
+	// user runs, which ends beyond; 0 is for 288 MiB.
+	Resident int64
 	// Threads is how many threads it has, 0 for 2.
 	Threads int
 	// MaxQueue is how many records may wait to be added up, 0 for 262,144; further
@@ -65,7 +69,8 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	set(&c.MaxBytes, 2<<30)
-	set(&c.Memory, 256<<20)
+	set(&c.Memory, 192<<20)
+	set(&c.Resident, 288<<20)
 	set(&c.MaxQueue, 1<<18)
 	set(&c.MaxMemoryRows, 1<<18)
 	for i, age := range [Resolutions]time.Duration{2 * day, 14 * day, 90 * day, 730 * day} {

@@ -79,8 +79,10 @@ func openFile(cfg *Config, path string, kinds []*kind) (_ *file, err error) {
 		return nil, err
 	}
 	// Nothing but the file itself can be reached, not even to spill: a question that
-	// does not fit into memory is refused.
+	// does not fit into memory is refused. What one has taken is given back soon.
 	for _, s := range []string{
+		"SET GLOBAL allocator_background_threads = true", "SET GLOBAL allocator_flush_threshold = '16MiB'",
+		"SET GLOBAL allocator_bulk_deallocation_flush_threshold = '16MiB'",
 		"SET GLOBAL TimeZone = 'UTC'", "SET GLOBAL temp_directory = ''", "SET GLOBAL enable_external_access = false", "SET GLOBAL lock_configuration = true",
 	} {
 		if _, err := f.writer.ExecContext(ctx, s); err != nil {

@@ -70,6 +70,8 @@ func bounded(ctx context.Context, err error) error {
 		return nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("%w: time is up", history.ErrLimit)
+	case errors.Is(context.Cause(ctx), errResident):
+		return fmt.Errorf("%w: %w", history.ErrLimit, errResident)
 	case errors.As(err, &e) && e.Type == duck.ErrorTypeOutOfMemory, strings.Contains(err.Error(), "Out of Memory Error"):
 		return fmt.Errorf("%w: %s", history.ErrLimit, short(err))
 	}

@@ -48,6 +48,8 @@ func (s *store) SQL(ctx context.Context, statement string, l history.Limits) (t 
 	s.refresh(ctx)
 	s.reading.RLock()
 	defer s.reading.RUnlock()
+	ctx, stop := guard(ctx, s.cfg.Resident)
+	defer stop()
 	conn, err := s.file.db.Conn(ctx)
 	if err != nil {
 		return t, err
