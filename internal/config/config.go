@@ -310,11 +310,11 @@ func (r *RemoteWrite) check(say func(key, format string, args ...any)) {
 
 // checkURL checks a key that is a URL, of one of some schemes in the clear or the same
 // with an s, and that a token is not sent in the clear.
-func checkURL(say func(key, format string, args ...any), section, key, text, token string, clear ...string) {
+func checkURL(say func(key, format string, args ...any), section, key, text, token string, schemes ...string) {
 	to, err := url.Parse(cmp.Or(text, "http://localhost"))
 	switch {
-	case err != nil || to.Host == "" || !slices.Contains(clear, strings.TrimSuffix(to.Scheme, "s")):
-		say(section+"."+key, "%q is no URL of %s, or of these with an s", text, strings.Join(clear, ", "))
+	case err != nil || to.Host == "" || !slices.Contains(schemes, strings.TrimSuffix(to.Scheme, "s")):
+		say(section+"."+key, "%q is no URL of %s, or of these with an s", text, strings.Join(schemes, ", "))
 	case token != "" && !strings.HasSuffix(to.Scheme, "s") && !isLoopback(to.Hostname()):
 		say(section+".token_file", "%s would send the token in the clear: use %ss", text, to.Scheme)
 	}

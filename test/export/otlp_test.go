@@ -86,7 +86,7 @@ func TestMetricsOverOTLP(t *testing.T) {
 			}
 		}
 	}
-	if packets != 2*5000 || latencies != 2*4999 { // one of each has no latency
+	if packets != 2*exporttest.StormRows || latencies != 2*(exporttest.StormRows-1) { // one of each has no latency
 		t.Errorf("got %v packets, %v latencies", packets, latencies)
 	}
 }

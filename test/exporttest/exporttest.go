@@ -199,7 +199,7 @@ func testConcurrent(t *testing.T, r Rig) {
 			select {
 			case <-stop:
 				return
-			default:
+			case <-time.After(50 * time.Microsecond):
 				r.Exporter.Status()
 			}
 		}
@@ -343,13 +343,14 @@ func Odd() *record.Batch {
 	return b
 }
 
-// stormRows is more than tables of labels and single messages have room for.
-const stormRows = 5000
+// StormRows is more than tables of labels and single messages have room for.
+const StormRows = 2500
 
-// Storm is a batch of many rows that all differ.
+// Storm is a batch of many rows that all differ: StormRows of flows, drops, requests and
+// queries each.
 func Storm() *record.Batch {
 	b := &record.Batch{Start: begin(), End: begin().Add(time.Second)}
-	for i := range stormRows {
+	for i := range StormRows {
 		e := record.Endpoints{
 			Time: b.End, Host: "web1", NetNS: 1, NetNSName: fmt.Sprintf("ns%d", i%7), IfName: fmt.Sprintf("veth%d", i), Proto: "tcp",
 			SrcAddr: netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), SrcPort: uint16(i), DstAddr: netip.MustParseAddr("2001:db8::9"), DstPort: 443,

@@ -296,7 +296,7 @@ func TestManyRows(t *testing.T) {
 	e := pass(t, r, exporttest.Storm(), nil)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s := e.Status(); len(s.Lost) != 0 || r.calls < 9 || len(r.gotSpans) != 5000 {
+	if s := e.Status(); len(s.Lost) != 0 || r.calls < 6 || len(r.gotSpans) != exporttest.StormRows {
 		t.Errorf("got %+v in %d calls", s, r.calls)
 	}
 	ids := map[string]bool{}
