@@ -140,8 +140,11 @@ static __always_inline void copy_raw(void *ctx, struct frame *f, __u32 start)
 
 	if (n > snaplen)
 		n = snaplen;
+	/* Else the compiler compares what it had before, and 5.10 does not follow. */
+	asm volatile("" : "+r"(n));
 	if (n > LINEAR_LEN)
 		n = LINEAR_LEN;
+	asm volatile("" : "+r"(n));
 	if (n && bpf_probe_read_kernel(f->bytes, n, (void *)(f->view.head + start))) {
 		count_error(SITE_READ, 1);
 		n = 0;

@@ -50,7 +50,8 @@ func copied(t *testing.T, s *packet.Sensor) (all []packet.Frame, missed uint64) 
 	if matched != uint64(len(all))+missed {
 		t.Errorf("got %d packets and %d missed, want %d", len(all), missed, matched)
 	}
-	if !slices.IsSortedFunc(all, func(a, b packet.Frame) int { return int(int64(a.Time) - int64(b.Time)) }) {
+	// More than are held at once are in order each time that they are read.
+	if missed == 0 && !slices.IsSortedFunc(all, func(a, b packet.Frame) int { return int(int64(a.Time) - int64(b.Time)) }) {
 		t.Error("packets are not in the order of their time")
 	}
 	return all, missed
