@@ -57,20 +57,23 @@ func newCapture() *cobra.Command {
 network namespaces at once, where interfaces receive and send them, attached to none.
 Each has in its comments where it was seen and whose socket it belongs to, as far as
 that is known, and its direction in its flags; each interface in each namespace has a
-block, called netns/interface. A packet that crosses several interfaces is there as often. A VLAN
-tag is in its place; a GSO or GRO buffer is one packet, as long as it is.
+block, called netns/interface. A packet that crosses several interfaces is there as
+often. A VLAN tag is in its place; a GSO or GRO buffer is one packet, as long as it
+is.
 
-With --drops it writes the packets that the kernel freed undelivered, with the reason, the
-kernel function, the verdict and what to do about it in their comments. The time is
-that of the loss. A lost packet is cut behind --snaplen bytes, and where its data lies in pages beside
-its buffer, as that of large TCP segments does. Benign drops are left out unless --all.
+With --drops it writes the packets that the kernel freed undelivered, with the reason,
+the kernel function, the verdict and what to do about it in their comments. The time
+is that of the loss. A lost packet is cut behind --snaplen bytes, and where its data
+lies in pages beside its buffer, as that of large TCP segments does. Benign drops are
+left out unless --all.
 
 How many packets there were is counted apart from what is written: the difference is
 in the statistics of the interfaces, and told at the end.
 
-FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel.
--w - writes to a pipe; when its reader ends, so does capture. A file is whole up to the last
-quarter second if netfate is killed. If the disk is full, capture ends with exit code 4.`,
+FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel. -w -
+writes to a pipe; when its reader ends, so does capture. A file is whole up to the
+last quarter second if netfate is killed. If the disk is full, capture ends with exit
+code 4.`,
 		Example: `  sudo netfate capture -w web.pcapng --netns web port 443
   sudo netfate capture -w - not port 22 | wireshark -k -i -
   sudo netfate capture -w curl.pcapng --comm curl -d 1m
