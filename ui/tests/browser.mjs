@@ -100,4 +100,6 @@ export async function fits(page, where) {
   assert.equal(over, 0, `${where} is ${over} pixels too wide`);
 }
 
-export const query = (page) => new URL(page.url()).searchParams;
+// As the page itself has it: what the driver calls its address comes after a while.
+export const address = (page) => page.evaluate(() => location.href);
+export const query = async (page) => new URL(await address(page)).searchParams;

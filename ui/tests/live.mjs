@@ -51,13 +51,13 @@ await story('live: a drag zooms, and the address brings it back', {}, async (pag
   await page.mouse.up();
   await page.waitForFunction(() => location.search.includes('until='));
   await settled(page);
-  const zoomed = [query(page).get('since'), query(page).get('until')];
+  const zoomed = [(await query(page)).get('since'), (await query(page)).get('until')];
   assert.ok(Date.parse(zoomed[1]) > Date.parse(zoomed[0]), zoomed.join(' '));
   await page.reload();
   await settled(page);
-  assert.deepEqual([query(page).get('since'), query(page).get('until')], zoomed);
+  assert.deepEqual([(await query(page)).get('since'), (await query(page)).get('until')], zoomed);
   await page.goBack();
-  assert.equal(query(page).get('since'), facts.since);
+  assert.equal((await query(page)).get('since'), facts.since);
 });
 
 await story('live: a loss is explained, with evidence of its namespace and the fix', {}, async (page) => {
@@ -66,7 +66,7 @@ await story('live: a loss is explained, with evidence of its namespace and the f
     .getByRole('combobox', { name: 'Of', exact: true })
     .selectOption({ label: facts.name })
     .catch((error) => assert.fail(`${facts.name} is not offered: ${error}`));
-  assert.equal(query(page).get('scope'), `netns:${facts.netns}`);
+  assert.equal((await query(page)).get('scope'), `netns:${facts.netns}`);
   await settled(page);
   await page
     .getByRole('button', { name: /^Explain the loss NETFILTER_DROP/ })

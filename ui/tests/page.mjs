@@ -6,7 +6,7 @@
 // measured, against a bound that a slow machine keeps.
 import assert from 'node:assert/strict';
 import { parseArgs } from 'node:util';
-import { accessible, fits, query, settled, stage, views } from './browser.mjs';
+import { accessible, address, fits, query, settled, stage, views } from './browser.mjs';
 
 const { values, positionals } = parseArgs({
   options: { shots: { type: 'string' }, only: { type: 'string' } },
@@ -66,7 +66,7 @@ await story('fate: a loss is chosen, explained, and sent to a colleague', {}, as
     .getByRole('button', { name: /^Explain the loss SOCKET_RCVBUFF/ })
     .last()
     .click();
-  assert.equal(query(page).get('pick'), 'SOCKET_RCVBUFF');
+  assert.equal((await query(page)).get('pick'), 'SOCKET_RCVBUFF');
   const aside = page.getByRole('complementary');
   await aside.getByText('net.core.rmem_max', { exact: true }).waitFor();
   await aside.getByRole('heading', { name: 'Fix' }).waitFor();
@@ -75,7 +75,7 @@ await story('fate: a loss is chosen, explained, and sent to a colleague', {}, as
   await row.getByText('new', { exact: true }).waitFor();
 
   const colleague = await page.context().newPage();
-  await colleague.goto(page.url());
+  await colleague.goto(await address(page));
   await settled(colleague);
   await colleague.getByRole('complementary').getByText('net.core.rmem_max', { exact: true }).waitFor();
   await colleague
@@ -96,7 +96,7 @@ await story('fate: of one namespace, which is in the address', {}, async (page) 
   const whole = Number((await came.getAttribute('title')).replaceAll(',', ''));
   const books = page.getByRole('combobox', { name: 'Of', exact: true });
   await books.selectOption({ label: 'eth0 in web' });
-  assert.equal(query(page).get('scope'), 'if:4026532201/eth0');
+  assert.equal((await query(page)).get('scope'), 'if:4026532201/eth0');
   await page.waitForFunction(
     (most) => Number(document.querySelector('.sums dd').title.replaceAll(',', '')) < most,
     whole / 2,
@@ -132,7 +132,7 @@ await story('programs: whose, where, what they cost, and their maps', {}, async 
   await page.getByRole('textbox', { name: 'Find' }).fill('ssh.service');
   assert.equal(await table.locator('tbody tr').count(), 1);
   await page.getByRole('button', { name: /^Show the maps of sd_fw_egress/ }).click();
-  assert.deepEqual([query(page).get('find'), query(page).get('pick')], ['ssh.service', '49']);
+  assert.deepEqual([(await query(page)).get('find'), (await query(page)).get('pick')], ['ssh.service', '49']);
   await page.getByRole('heading', { name: /^Maps of sd_fw_egress/ }).waitFor();
   await page.reload();
   await page.getByRole('heading', { name: /^Maps of sd_fw_egress/ }).waitFor();
@@ -207,58 +207,62 @@ await story('traffic: drag zooms, double click zooms out, Back goes back', {}, a
   await page.mouse.move(box.x + box.width * 0.75, box.y + 60, { steps: 4 });
   await page.mouse.up();
   await page.waitForFunction(() => location.search.includes('since='));
-  const seconds = () => (Date.parse(query(page).get('until')) - Date.parse(query(page).get('since'))) / 1000;
+  const seconds = async () =>
+    (Date.parse((await query(page)).get('until')) - Date.parse((await query(page)).get('since'))) / 1000;
   // A quarter of 15 minutes, to whole steps of 5 s.
-  assert.ok(Math.abs(seconds() - 225) <= 10, `got ${seconds()} s`);
-  assert.ok(Math.abs(Date.parse(query(page).get('since')) - Date.parse('2026-03-14T03:02:30Z')) < 8000, page.url());
+  assert.ok(Math.abs((await seconds()) - 225) <= 10, `got ${await seconds()} s`);
+  assert.ok(
+    Math.abs(Date.parse((await query(page)).get('since')) - Date.parse('2026-03-14T03:02:30Z')) < 8000,
+    await address(page),
+  );
   await page.getByText('past', { exact: true }).waitFor();
   await settled(page);
-  const zoomed = page.url();
+  const zoomed = await address(page);
   await page.locator('.plot .u-over').dblclick();
   await page.waitForFunction((before) => location.href !== before, zoomed);
-  assert.ok(Math.abs(seconds() - 450) <= 22, `got ${seconds()} s`);
+  assert.ok(Math.abs((await seconds()) - 450) <= 22, `got ${await seconds()} s`);
   await page.goBack();
-  assert.equal(page.url(), zoomed);
+  assert.equal(await address(page), zoomed);
   await page.getByRole('button', { name: 'Back to now' }).click();
-  assert.equal(query(page).get('since'), null);
+  assert.equal((await query(page)).get('since'), null);
 });
 
 await story('traffic: groups, measures, conditions are in the address', {}, async (page) => {
   await open(page, '?view=traffic');
   await page.getByRole('combobox', { name: 'By', exact: true }).selectOption('ifname');
-  assert.equal(query(page).get('by'), 'ifname');
+  assert.equal((await query(page)).get('by'), 'ifname');
   await page.getByRole('button', { name: 'Show only eth0' }).click();
-  assert.deepEqual(query(page).getAll('where'), ['ifname=eth0']);
+  assert.deepEqual((await query(page)).getAll('where'), ['ifname=eth0']);
   await page.getByRole('button', { name: 'Remove the condition interface=eth0' }).click();
-  assert.deepEqual(query(page).getAll('where'), []);
+  assert.deepEqual((await query(page)).getAll('where'), []);
   await page.getByRole('columnheader', { name: 'lost' }).getByRole('button').click();
-  assert.equal(query(page).get('sort'), '-drops');
+  assert.equal((await query(page)).get('sort'), '-drops');
   await page.keyboard.press('/');
   await page.getByRole('textbox').fill('not a condition');
   await page.keyboard.press('Enter');
   await page.getByRole('alert').waitFor();
   await page.getByRole('textbox').fill('comm!=sshd');
   await page.keyboard.press('Enter');
-  assert.deepEqual(query(page).getAll('where'), ['comm!=sshd']);
+  assert.deepEqual((await query(page)).getAll('where'), ['comm!=sshd']);
   // Another view takes along what means something there.
   await page.keyboard.press('5');
   await settled(page);
-  assert.equal(query(page).get('view'), 'dns');
-  assert.deepEqual(query(page).getAll('where'), ['comm!=sshd']);
+  assert.equal((await query(page)).get('view'), 'dns');
+  assert.deepEqual((await query(page)).getAll('where'), ['comm!=sshd']);
 });
 
 await story('keys: views, time, zoom, pause, help', {}, async (page) => {
   await open(page, '?view=fate');
   for (const [i, view] of views.entries()) {
     await page.keyboard.press(String(i + 1));
-    assert.equal(query(page).get('view'), view);
+    assert.equal((await query(page)).get('view'), view);
   }
   await page.keyboard.press('2');
   await settled(page);
   await page.keyboard.press('[');
-  assert.ok(query(page).get('since'));
+  assert.ok((await query(page)).get('since'));
   await page.keyboard.press('n');
-  assert.equal(query(page).get('since'), null);
+  assert.equal((await query(page)).get('since'), null);
   await page.keyboard.press('-');
   await page.keyboard.press('n');
   await page.keyboard.press('p');
@@ -344,11 +348,11 @@ await story('query: runs, draws, saves, explains faults', { expect: ['400 (Bad R
   await page.getByRole('combobox', { name: 'Examples', exact: true }).selectOption({ label: 'Bytes by minute' });
   await page.getByText('30 rows in 12 ms').waitFor();
   await page.locator('.plot canvas').waitFor();
-  assert.match(query(page).get('sql'), /time_bucket/);
+  assert.match((await query(page)).get('sql'), /time_bucket/);
   const saved = page.waitForEvent('download');
   await page.getByRole('button', { name: 'Save as CSV' }).click();
   assert.equal((await saved).suggestedFilename(), 'netfate.csv');
-  const shared = page.url();
+  const shared = await address(page);
   await page.locator('#sql').fill('DROP TABLE drops');
   await page.locator('#sql').press('Control+Enter');
   await page.getByRole('alert').getByText('only SELECT is answered').waitFor();
