@@ -101,5 +101,5 @@ export async function fits(page, where) {
 }
 
 // As the page itself has it: what the driver calls its address comes after a while.
-export const address = (page) => page.evaluate(() => location.href);
-export const query = async (page) => new URL(await address(page)).searchParams;
+export const href = (page) => page.evaluate(() => location.href);
+export const query = async (page) => new URL(await href(page)).searchParams;

@@ -6,7 +6,7 @@
 // measured, against a bound that a slow machine keeps.
 import assert from 'node:assert/strict';
 import { parseArgs } from 'node:util';
-import { accessible, address, fits, query, settled, stage, views } from './browser.mjs';
+import { accessible, fits, href, query, settled, stage, views } from './browser.mjs';
 
 const { values, positionals } = parseArgs({
   options: { shots: { type: 'string' }, only: { type: 'string' } },
@@ -75,7 +75,7 @@ await story('fate: a loss is chosen, explained, and sent to a colleague', {}, as
   await row.getByText('new', { exact: true }).waitFor();
 
   const colleague = await page.context().newPage();
-  await colleague.goto(await address(page));
+  await colleague.goto(await href(page));
   await settled(colleague);
   await colleague.getByRole('complementary').getByText('net.core.rmem_max', { exact: true }).waitFor();
   await colleague
@@ -213,16 +213,16 @@ await story('traffic: drag zooms, double click zooms out, Back goes back', {}, a
   assert.ok(Math.abs((await seconds()) - 225) <= 10, `got ${await seconds()} s`);
   assert.ok(
     Math.abs(Date.parse((await query(page)).get('since')) - Date.parse('2026-03-14T03:02:30Z')) < 8000,
-    await address(page),
+    await href(page),
   );
   await page.getByText('past', { exact: true }).waitFor();
   await settled(page);
-  const zoomed = await address(page);
+  const zoomed = await href(page);
   await page.locator('.plot .u-over').dblclick();
   await page.waitForFunction((before) => location.href !== before, zoomed);
   assert.ok(Math.abs((await seconds()) - 450) <= 22, `got ${await seconds()} s`);
   await page.goBack();
-  assert.equal(await address(page), zoomed);
+  assert.equal(await href(page), zoomed);
   await page.getByRole('button', { name: 'Back to now' }).click();
   assert.equal((await query(page)).get('since'), null);
 });
@@ -352,7 +352,7 @@ await story('query: runs, draws, saves, explains faults', { expect: ['400 (Bad R
   const saved = page.waitForEvent('download');
   await page.getByRole('button', { name: 'Save as CSV' }).click();
   assert.equal((await saved).suggestedFilename(), 'netfate.csv');
-  const shared = await address(page);
+  const shared = await href(page);
   await page.locator('#sql').fill('DROP TABLE drops');
   await page.locator('#sql').press('Control+Enter');
   await page.getByRole('alert').getByText('only SELECT is answered').waitFor();
