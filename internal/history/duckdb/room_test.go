@@ -1,0 +1,173 @@
+//go:build cgo && (amd64 || arm64)
+
+package duckdb
+
+import (
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/netfate/netfate/internal/history"
+	"github.com/netfate/netfate/test/historytest"
+)
+
+// What has no room, or is too old, is deleted oldest first, and the newest never.
+func TestKeep(t *testing.T) {
+	const bound = 6 << 20
+	s := open(t, Config{MaxBytes: bound})
+	defer s.Close()
+	rng := rand.New(rand.NewPCG(3, 4))
+	var all uint64
+	for n := range 24 {
+		b := unlike(rng, 30*n)
+		all += uint64(len(b.Flows))
+		if err := put(t, s, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st, err := s.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Beside what is in use there is what one checkpoint wrote anew.
+	if st.Bytes > bound+(8<<20) || st.Dropped[forRoom] == 0 {
+		t.Errorf("got %d bytes of %d, dropped %v", st.Bytes, bound, st.Dropped)
+	}
+	var minutes, since int64
+	for _, k := range st.Kinds {
+		if k.Kind == history.Flows && k.Resolution == time.Minute {
+			minutes, since = k.Rows, k.Oldest.Unix()
+			if !k.Newest.Equal(historytest.Begin().Add(23 * 30 * time.Minute)) {
+				t.Errorf("the newest minute is %v", k.Newest)
+			}
+		}
+	}
+	if since%3600 != 0 || since <= historytest.Begin().Unix() || minutes == 0 {
+		t.Errorf("got %d rows of minutes since %d, want whole hours", minutes, since)
+	}
+	// What minutes do not have any more, 5 minutes have.
+	got, err := s.SQL(t.Context(), "SELECT sum(packets_out) FROM flows", history.Limits{})
+	if err != nil || got.Rows[0][0] != int64(all) {
+		t.Errorf("got %v packets, error %v; want %d", got.Rows, err, all)
+	}
+	before := packets(t, s)
+	if err := put(t, s, historytest.Batch(historytest.Begin().Add(900*24*time.Hour), historytest.Flow(historytest.Begin(), "new", 1, 1))); err != nil {
+		t.Fatal(err)
+	}
+	// Its clock may be ahead, so what is old by it may not be.
+	if got := packets(t, s); got != before+1 {
+		t.Errorf("got %d packets after one of the future, want %d", got, before+1)
+	}
+}
+
+func TestAges(t *testing.T) {
+	s := open(t, Config{Ages: [Resolutions]time.Duration{2 * time.Hour, 3 * time.Hour, 4 * time.Hour, 24 * time.Hour}})
+	defer s.Close()
+	var all uint64
+	for h := range 60 {
+		if err := put(t, s, numbered(h*120+1)); err != nil {
+			t.Fatal(err)
+		}
+		all += 50
+	}
+	st, err := s.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range st.Kinds {
+		if k.Kind != history.Flows {
+			continue
+		}
+		age := historytest.Begin().Add(59 * time.Hour).Sub(k.Oldest)
+		if k.Rows == 0 || k.Resolution == time.Minute && age > 3*time.Hour || k.Resolution == 5*time.Minute && age > 48*time.Hour {
+			t.Errorf("%v: got %d rows, the oldest of %v ago", k.Resolution, k.Rows, age)
+		}
+	}
+	if st.Dropped[forAge] == 0 || st.Dropped[forRoom] != 0 {
+		t.Errorf("got %v dropped", st.Dropped)
+	}
+	if got := packets(t, s); got != all {
+		t.Errorf("got %d packets, want %d", got, all)
+	}
+}
+
+// A queue that is full drops batches and counts their rows.
+func TestQueue(t *testing.T) {
+	s := open(t, Config{MaxQueue: 100})
+	defer s.Close()
+	s.reading.RLock() // nothing here: only to show that readers do not hold Put up
+	const batches = 2000
+	for n := range batches {
+		if err := s.Put(t.Context(), numbered(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.reading.RUnlock()
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	st, err := s.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.SQL(t.Context(), "SELECT sum(packets_out) FROM flows", history.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := got.Rows[0][0].(int64) + int64(st.Dropped[forQueue]); n != batches*50 || st.Dropped[forQueue] == 0 {
+		t.Errorf("got %v packets and %d dropped, want %d", got.Rows[0][0], st.Dropped[forQueue], batches*50)
+	}
+}
+
+func TestReadOnly(t *testing.T) {
+	path := filepath.Join(memoryDir(t), "history.duckdb")
+	if _, err := Open(Config{Path: path, ReadOnly: true}); err == nil {
+		t.Error("a file that does not exist was opened")
+	}
+	s := open(t, Config{Path: path})
+	if err := put(t, s, numbered(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, Config{Path: path, ReadOnly: true})
+	if err := s.Put(t.Context(), numbered(2)); err == nil {
+		t.Error("put: got no error")
+	}
+	if got := packets(t, s); got != 50 {
+		t.Errorf("got %d packets, want 50", got)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+func TestMaxAge(t *testing.T) {
+	const most = 20 * 24 * time.Hour
+	got := Config{MaxAge: most}.withDefaults().Ages
+	want := [Resolutions]time.Duration{2 * 24 * time.Hour, 14 * 24 * time.Hour, most, most}
+	if got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// What goes on is written for a reader, unless that was done just now.
+func TestFresh(t *testing.T) {
+	for _, c := range []struct {
+		fresh time.Duration
+		want  uint64
+	}{{time.Nanosecond, 50}, {time.Hour, 0}} {
+		s := open(t, Config{Fresh: c.fresh})
+		if err := s.Put(t.Context(), numbered(1)); err != nil {
+			t.Fatal(err)
+		}
+		if got := packets(t, s); got != c.want {
+			t.Errorf("fresh for %v: got %d packets, want %d", c.fresh, got, c.want)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
