@@ -116,6 +116,7 @@ func ends(addr string, port any) string {
 // shows, packet by packet.
 func TestCaptureDrops(t *testing.T) {
 	need.Root(t)
+	need.Time(t) // on a slow guest one of the two may not have come to know an interface
 	wanted := []string{
 		"udp_closed_port", "udp6_closed_port", "tcp_closed_port", "loopback_closed_port", "closed_port_behind_extension", "unknown_ethertype",
 		"ttl_expired", "no_route", "udp_buffer_full", "cgroup_egress", "vxlan_unknown_vni", "neighbour_queue_full",

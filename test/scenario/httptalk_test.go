@@ -272,6 +272,7 @@ func inPieces(conn net.Conn, text string, cut int) error {
 // closes, an upgrade, a continuation, and one that is never answered.
 func TestRequestsOfAllKinds(t *testing.T) {
 	need.Root(t)
+	need.Time(t)
 	client, server := pair(netlab.New(t))
 	openShop(server, serverAddr+":8080")
 	raw := server.ListenTCP(serverAddr + ":8081")
