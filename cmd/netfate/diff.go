@@ -195,16 +195,19 @@ func stretch(arg string, now time.Time) (since, until time.Time, isTime bool, er
 		return since, until, false, nil
 	}
 	if since, err = parseMoment(ago(from), now, time.Unix(0, 0)); err != nil {
-		return since, until, true, fmt.Errorf("%q is %w", from, err)
+		return since, until, true, fmt.Errorf("%q is %s", from, noMoment)
 	}
 	if until, err = parseMoment(ago(to), now, now); err != nil {
-		return since, until, true, fmt.Errorf("%q is %w", to, err)
+		return since, until, true, fmt.Errorf("%q is %s", to, noMoment)
 	}
 	if !since.Before(until) {
 		return since, until, true, fmt.Errorf("it begins at %s, which is not before its end at %s", since.Format(time.DateTime), until.Format(time.DateTime))
 	}
 	return since, until, true, nil
 }
+
+// noMoment is what parseMoment says, without the minus.
+const noMoment = "not a time such as 03:00, 2026-11-30T03:00, 30m or 7d"
 
 // ago puts the minus before how long ago something was, which an argument cannot begin
 // with.
