@@ -146,10 +146,19 @@ func TestLossyLink(t *testing.T) {
 		in.Close()
 		out.Close()
 	}
-	settled(t, []*netlab.NetNS{client, server})
+	spaces := []*netlab.NetNS{client, server}
+	// A FIN that was lost may be sent again later than what counts as silence, and a
+	// connection says how much it sent again when it is over.
+	netlab.WaitFor(t, "the connections to be over", func() bool {
+		left := ""
+		for _, n := range spaces {
+			left += n.Exec("ss", "-tHn", "state", "connected", "exclude", "time-wait", "exclude", "fin-wait-2")
+		}
+		return left == ""
+	})
+	settled(t, spaces)
 	stop()
 
-	spaces := []*netlab.NetNS{client, server}
 	want, ofConns, ofFlows := map[uint32]uint64{}, map[uint32]uint64{}, map[uint32]uint64{}
 	for _, n := range spaces {
 		if resent := n.Counter("Tcp", "RetransSegs"); resent > 0 {

@@ -246,7 +246,7 @@ func TestRequestsInH2AndTLS(t *testing.T) {
 		curl("--http1.1", fmt.Sprintf("https://%s/old/%d", serverAddr, i))
 		curl("--tls-max", "1.2", fmt.Sprintf("https://%s/older/%d", serverAddr, i))
 	}
-	client.Exec("python3", "-c", `
+	client.Exec(python3, "-c", `
 import http.client, ssl
 context = ssl.create_default_context(); context.check_hostname = False; context.verify_mode = ssl.CERT_NONE
 connection = http.client.HTTPSConnection("`+serverAddr+`", 443, context=context)
