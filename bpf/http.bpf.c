@@ -26,7 +26,7 @@
 #define TLS_ROOM (16 << 10)  /* of handshakes, each way */
 #define TRIES 64	 /* packets of a connection joined midway that are looked at */
 #define SINGLES 200   /* requests of a connection that are looked at for that */
-#define TAIL 6    /* a line end, and the last chunk */
+#define TAIL 6    /* a line end, and the last chunk: see tail_of() */
 #define UNTOLD (1 << 29)	 /* bytes; their number has 32 bits */
 
 /* Bytes that are copied of a message, from its head on. Set by Go. */
@@ -395,9 +395,21 @@ static __always_inline void listen(struct talk *t, struct segment *s, __u32 like
 }
 
 /*
- * Tells of bytes up to end that are not copied, but for the tail: at the end of
- * the present segment, so much that the last chunk of a body is known.
+ * How many bytes at the end of a segment are the last chunk of a body, with the line
+ * end before it: they are copied, so that Go knows where the body ends. Any others
+ * are not: they might look like the head of the next message.
  */
+static __always_inline __u32 tail_of(struct __sk_buff *skb, const struct segment *s, __u32 n)
+{
+	__u8 b[TAIL];
+
+	if (s->at.length < n + TAIL ||
+	    bpf_skb_load_bytes(skb, s->at.payload + s->at.length - TAIL, b, TAIL))
+		return 0;
+	return __builtin_memcmp(b, "\n0\r\n\r\n", TAIL) ? 0 : TAIL;
+}
+
+/* Tells of bytes up to end that are not copied, but for the tail of this segment. */
 static __always_inline void tell_skipped(struct __sk_buff *skb, const struct segment *s,
 					 const struct talk *t, struct way *w, __u32 end, __u32 tail)
 {
@@ -439,14 +451,17 @@ static __always_inline __u32 place(const struct segment *s, struct way *w)
 static __always_inline void copy_apart(struct __sk_buff *skb, const struct segment *s,
 				       const struct talk *t, struct way *w, __u32 n)
 {
-	__u32 seq = s->row.seq, rest = s->at.length - n;
+	__u32 seq = s->row.seq, end = seq + s->at.length, rest = s->at.length - n, tail;
 
 	if (w->seen != w->told && (__s32)(seq - w->seen) > 0)
 		tell_skipped(skb, s, t, w, w->seen, 0);
 	if (n)
 		tell(skb, n, both(seq, 0), how(t->weight, ACK, s->row.dir));
-	if (rest)
-		tell(skb, 0, both(seq + s->at.length, rest), how(t->weight, ACK, s->row.dir));
+	if (!rest)
+		return;
+	tail = tail_of(skb, s, n);
+	tell(skb, both(s->at.length - tail, tail), both(end - tail, rest - tail),
+	     how(t->weight, ACK, s->row.dir));
 }
 
 /*
@@ -468,9 +483,11 @@ static __always_inline void copy_next(struct __sk_buff *skb, const struct segmen
 	if (w->holes && (__s32)(w->top - end) > 0) {
 		w->seen = w->top; /* what is between was told, or comes */
 		told = true;
+	} else if (w->holes) {
+		w->holes--;
 	}
 	if (w->told != end && (told || end - w->told > UNTOLD))
-		tell_skipped(skb, s, t, w, end, s->at.length - n < TAIL ? 0 : TAIL);
+		tell_skipped(skb, s, t, w, end, tail_of(skb, s, n));
 	if (w->seen != end && w->told == end)
 		w->told = w->seen;
 }
@@ -478,7 +495,8 @@ static __always_inline void copy_next(struct __sk_buff *skb, const struct segmen
 static __always_inline void copy_segment(struct __sk_buff *skb, const struct segment *s,
 					 const struct talk *t, struct way *w)
 {
-	bool quiet = t->quiet && (t->speech == HTTP1 || t->speech == MAYBE);
+	bool http1 = t->speech == HTTP1 || t->speech == MAYBE;
+	bool quiet = http1 && t->quiet;
 	__u32 n = 0;
 
 	if (t->speech == HTTP2 || (t->pipelined && !quiet))
@@ -486,6 +504,8 @@ static __always_inline void copy_segment(struct __sk_buff *skb, const struct seg
 	else if (!quiet)
 		n = w->left < s->at.length ? w->left : s->at.length;
 	w->left -= n < w->left ? n : w->left;
+	if (http1 && !quiet && s->at.length - n < TAIL)
+		n = s->at.length; /* the last chunk may be a segment of its own */
 	switch (place(s, w)) {
 	case APART:
 		if (!quiet)

@@ -199,6 +199,14 @@ func TestSkippedBytes(t *testing.T) {
 			[]string{is(256)}},
 		{"over the last chunk", newTalk(0).ask(ask).answer(chunked+"64\r\n"+hundred[:50]).skip(answers, hundred).ask(ask).answer(answer).skip(answers, strings.Repeat("y", 1000)),
 			[]string{is(150), is(1000)}},
+		{"over chunks, then the last one by itself", newTalk(0).ask(ask).answer(chunked+"64\r\n"+hundred[:50]).skip(answers, hundred+hundred).answer("0\r\n\r\n"),
+			[]string{is(255)}},
+		{"over chunks that look like a response", newTalk(0).ask(ask).answer(chunked+"64\r\n"+hundred[:50]).skip(answers, hundred).answer("HTTP/1").
+			skip(answers, hundred).answer(answer).skip(answers, hundred).answer("0\r\n\r\n"),
+			[]string{is(50 + 3*100 + 6 + len(answer) + 5)}},
+		{"over chunks that look like a request", newTalk(0).ask("POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n"+hundred[:50]).
+			skip(asks, hundred+hundred).ask(ask).skip(asks, hundred).ask("0\r\n\r\n").answer(answer).skip(answers, strings.Repeat("y", 1000)),
+			[]string{fmt.Sprintf("http/1.1 POST h/a 200 up %d down 1000", 50+3*100+len(ask)+5)}},
 		{"over the last chunk, then closed", newTalk(0).ask(ask).answer(chunked+"64\r\n"+hundred).skip(answers, hundred).close(), []string{is(200)}},
 		{"until it closes", newTalk(0).ask(ask).answer("HTTP/1.1 200 OK\r\n\r\n").skip(answers, hundred).close(), []string{is(100)}},
 		{"of known length, and the next response", newTalk(0).ask(ask+ask).answer(answer).skip(answers, strings.Repeat("y", 1000)+answer+strings.Repeat("y", 1000)).close(),

@@ -265,15 +265,28 @@ const lastChunk = "\n0\r\n\r\n"
 // more, with their lines. It ends with its last chunk, if that was copied, or
 // where the next message begins.
 func (c *conn) passChunks(side int, b []byte, segment bool, at time.Time) []byte {
-	if segment && likeHead(b, side == asks) == alike {
+	if segment && likeHead(b, side == asks) == alike && c.mayFollow(side) {
 		c.finish(side)
 		return b
 	}
 	c.count(side, len(b), at)
-	if bytes.HasSuffix(b, []byte(lastChunk)) {
+	if bytes.HasSuffix(b, []byte(lastChunk)) || segment && string(b) == lastChunk[1:] {
 		c.finish(side)
 	}
 	return nil
+}
+
+// mayFollow reports whether the next message of a side can begin. Bodies may look
+// like heads, but who answers does so when asked, and who asks waits for the answer.
+// Where messages may have been missed, one that looks like a head is taken for it.
+func (c *conn) mayFollow(side int) bool {
+	switch {
+	case c.lossy:
+		return true
+	case side == asks:
+		return c.responses >= c.requests
+	}
+	return c.requests > c.responses
 }
 
 // known reports whether it is in bytes of which it knows how many there are.

@@ -272,7 +272,6 @@ func inPieces(conn net.Conn, text string, cut int) error {
 // closes, an upgrade, a continuation, and one that is never answered.
 func TestRequestsOfAllKinds(t *testing.T) {
 	need.Root(t)
-	need.Time(t)
 	client, server := pair(netlab.New(t))
 	openShop(server, serverAddr+":8080")
 	raw := server.ListenTCP(serverAddr + ":8081")
@@ -334,6 +333,54 @@ func TestRequestsOfAllKinds(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, rows); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+}
+
+// TestRequestsInChunks sends bodies in chunks, longer than what is copied of them, whose
+// segments end anywhere in what looks like the head of a response. The last chunk comes
+// by itself, or with the one before it, and ends the row while the connection stays open.
+func TestRequestsInChunks(t *testing.T) {
+	need.Root(t)
+	client, server := pair(netlab.New(t))
+	w, got := watchRequests(t, client, plainOnly()...)
+	out, in := netlab.ConnectTCP(client, server, serverAddr+":8080")
+	// What is said is read before anything else is: it is a segment of its own.
+	say := func(from, to net.Conn, text string) {
+		_, wrote := io.WriteString(from, text)
+		_, read := io.ReadFull(to, make([]byte, len(text)))
+		client.Must("talk", errors.Join(wrote, read))
+	}
+	const line = "HTTP/1.1 200 OK\r\n"
+	const many, each, segment = 40, 1000, 1200
+	chunks := strings.Repeat(fmt.Sprintf("%x\r\n", each)+strings.Repeat(line, each/len(line)+1)[:each]+"\r\n", many)
+	const last = "0\r\n\r\n"
+	for n := range len(line) {
+		say(out, in, "GET /in/chunks HTTP/1.1\r\nHost: h\r\n\r\n")
+		body := chunks
+		if n%2 == 0 {
+			body += last
+		}
+		say(in, out, line+"Transfer-Encoding: chunked\r\n\r\n")
+		for at := 0; at < len(body); at += segment + n {
+			say(in, out, body[at:min(at+segment+n, len(body))])
+		}
+		if n%2 != 0 {
+			say(in, out, last)
+		}
+		if n >= len(line)-2 { // one of each kind: rows come once a second
+			client.Must("wait for the rows", got.wait(n+1))
+		}
+	}
+	client.Must("close", errors.Join(out.Close(), in.Close()))
+	w.stop()
+	for i := range got.rows {
+		// Chunks that were not copied are counted with their lines.
+		if q := &got.rows[i]; q.ResponseBytes < many*each || q.ResponseBytes > uint64(len(chunks)+len(last)) || q.Error != "" {
+			t.Errorf("answer %d: got %d bytes, error %q; want %d, and some for the chunks' lines", i, q.ResponseBytes, q.Error, many*each)
+		}
+	}
+	if len(got.rows) != len(line) {
+		t.Errorf("got %d rows, want %d", len(got.rows), len(line))
 	}
 }
 
