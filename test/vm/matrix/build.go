@@ -26,6 +26,7 @@ type test struct {
 	Name   string // its path below the module: internal/kernel
 	Dir    string // where they run
 	Binary string
+	Only   []string `json:",omitempty"` // the tests of them to run; nil for all
 }
 
 // elsewhere are the packages whose tests are about sources, about what gcc makes
@@ -96,7 +97,7 @@ func build(ctx context.Context, packages []string) ([]test, error) {
 		if path == "" || elsewhere(name) {
 			continue
 		}
-		tests = append(tests, test{name, dir, filepath.Join(root, binaries, strings.ReplaceAll(name, "/", ".")+".test")})
+		tests = append(tests, test{Name: name, Dir: dir, Binary: filepath.Join(root, binaries, strings.ReplaceAll(name, "/", ".")+".test")})
 	}
 	if len(tests) == 0 {
 		return nil, errors.New("these packages have no tests for a kernel")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -76,7 +77,11 @@ func (p *plan) one(dir string, t test) (o outcome) {
 		return o
 	}
 	defer log.Close()
-	cmd := exec.Command(t.Binary, p.Args...)
+	args := p.Args
+	if t.Only != nil {
+		args = append(slices.Clone(args), "-test.run", "^("+strings.Join(t.Only, "|")+")$")
+	}
+	cmd := exec.Command(t.Binary, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = t.Dir, log, log
 	cmd.Env = append(os.Environ(), p.Env...)
 	if err := cmd.Run(); err != nil {

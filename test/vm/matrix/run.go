@@ -30,8 +30,9 @@ type run struct {
 
 	outcomes []outcome
 	skips    []string
-	failures []string // with the output that explains them
-	retried  []string // those of the first time, if there was a second
+	failures []string            // with the output that explains them
+	names    map[string][]string // the tests that failed, of packages that came to their end
+	retried  []string            // failures of the first time, if there was a second
 	err      error
 }
 
@@ -57,8 +58,9 @@ func (r *run) play(ctx context.Context) error {
 	return nil
 }
 
-// again runs what failed once more, in a guest of its own, which tells what is
-// wrong from what an earlier package left behind. What passes then is reported.
+// again runs the tests that failed once more, in a guest of its own, which tells what
+// is wrong from what an earlier one left behind; all of a package that did not come to
+// its end. What passes then is reported.
 func (r *run) again(ctx context.Context, dir string) error {
 	var failed []test
 	var passed []outcome
@@ -67,6 +69,7 @@ func (r *run) again(ctx context.Context, dir string) error {
 			passed = append(passed, o)
 			continue
 		}
+		o.Test.Only = r.names[o.Test.Name]
 		failed = append(failed, o.Test)
 		if err := os.Remove(o.Test.base(dir) + ".json"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -76,7 +79,7 @@ func (r *run) again(ctx context.Context, dir string) error {
 		return nil
 	}
 	first := r.failures
-	r.outcomes, r.failures = passed, nil
+	r.outcomes, r.failures, r.names = passed, nil, nil
 	if err := r.guests(ctx, dir, failed); err != nil {
 		return err
 	}
@@ -179,12 +182,21 @@ func (r *run) read(t test, path, failed string) {
 		return
 	}
 	defer f.Close()
-	skips, told := digest(f)
+	skips, names, told := digest(f)
 	for _, s := range skips {
-		r.skips = append(r.skips, t.Name+": "+s)
+		if s = t.Name + ": " + s; !slices.Contains(r.skips, s) {
+			r.skips = append(r.skips, s)
+		}
 	}
-	if failed != "" {
-		r.failures = append(r.failures, t.Name+": "+failed+"\n"+strings.Join(told, "\n"))
+	if failed == "" {
+		return
+	}
+	r.failures = append(r.failures, t.Name+": "+failed+"\n"+strings.Join(told, "\n"))
+	if names != nil {
+		if r.names == nil {
+			r.names = map[string][]string{}
+		}
+		r.names[t.Name] = names
 	}
 }
 
@@ -192,15 +204,21 @@ func (r *run) read(t test, path, failed string) {
 const mostLines = 200
 
 // digest reads the output of verbose tests: it returns one line for each that
-// was skipped, and the output without that of tests that passed, its end if it
-// is long.
-func digest(in io.Reader) (skips, told []string) {
+// was skipped, the names of those that failed, if all came to their end, and the
+// output without that of tests that passed, its end if it is long.
+func digest(in io.Reader) (skips, failed, told []string) {
 	var block []string // the output of the test that runs
+	last := ""
 	scan := bufio.NewScanner(in)
 	scan.Buffer(nil, 1<<20)
 	for scan.Scan() {
 		line := scan.Text()
 		result := strings.TrimLeft(line, " ")
+		last = line
+		if name, is := strings.CutPrefix(line, "--- FAIL: "); is {
+			name, _, _ = strings.Cut(name, " ")
+			failed = append(failed, name)
+		}
 		switch {
 		case strings.HasPrefix(result, "--- PASS"):
 			block = nil
@@ -220,7 +238,10 @@ func digest(in io.Reader) (skips, told []string) {
 	if len(told) > mostLines {
 		told = append([]string{"…"}, told[len(told)-mostLines:]...)
 	}
-	return skips, told
+	if last != "FAIL" {
+		failed = nil
+	}
+	return skips, failed, told
 }
 
 // reason is what a skipped test said last, without where it said so.
