@@ -31,13 +31,12 @@ type sockets struct {
 	order  []string
 }
 
-// webCost is nginx asked by wrk without a sensor and with it, by round.
+// webCost is nginx asked by wrk with a sensor and, before and behind, without, by round.
 type webCost struct {
-	off, on  []float64 // requests a second
-	lost     []float64 // percent
-	told     []float64 // of the requests, percent
-	netfate  []float64 // its own CPU time a request, us
-	requests uint64
+	off, on []float64 // requests a second
+	lost    []float64 // percent
+	told    []float64 // of the requests, percent
+	netfate []float64 // its own CPU time a request, us
 }
 
 // The aims.
@@ -57,17 +56,39 @@ func measureSockets(w *wire, s *sockets) error {
 	if err := measureOthers(w, s); err != nil {
 		return err
 	}
-	s.web = map[string]*webCost{}
-	for _, arm := range [][]string{{"http"}, {"http", "--budget", "100"}, {"dns"}, {"conns"}} {
-		name := strings.Join(arm, " ")
-		s.order = append(s.order, name)
+	return s.measureWeb(w)
+}
+
+// nothing is a round like the others in which no netfate is started: what it is said to
+// cost is noise.
+const nothing = "nothing"
+
+// measureWeb asks nginx without a sensor, with one, without, with the next, and so on:
+// each is compared with what was before and behind it, so that a machine that becomes
+// slower, or a rate that falls while something is started, is not taken for its cost.
+func (s *sockets) measureWeb(w *wire) error {
+	s.web, s.order = map[string]*webCost{}, []string{nothing, "http", "http --budget 100", "dns", "conns"}
+	for _, name := range s.order {
 		s.web[name] = &webCost{}
+	}
+	before, _, err := s.ask(w)
+	if err != nil {
+		return err
 	}
 	for range s.cfg.rounds {
 		for _, name := range s.order {
-			if err := s.webRound(w, name); err != nil {
+			on, err := s.webRound(w, name)
+			if err != nil {
 				return err
 			}
+			behind, _, err := s.ask(w)
+			if err != nil {
+				return err
+			}
+			c, off := s.web[name], (before+behind)/2
+			c.off, c.on = append(c.off, off), append(c.on, on)
+			c.lost = append(c.lost, 100*(1-on/off))
+			before = behind
 		}
 	}
 	return nil
@@ -166,12 +187,13 @@ func attachAtSockets() (e *empties, err error) {
 	return e, nil
 }
 
-// webRound asks nginx without a sensor and with it, one behind the other.
-func (s *sockets) webRound(w *wire, name string) error {
+// webRound asks nginx with a sensor, and returns how often a second.
+func (s *sockets) webRound(w *wire, name string) (on float64, err error) {
 	c := s.web[name]
-	off, _, err := s.ask(w)
-	if err != nil {
-		return err
+	if name == nothing {
+		time.Sleep(settle)
+		on, _, err = s.ask(w)
+		return on, err
 	}
 	var told bytes.Buffer
 	args := append(strings.Fields(name), "-o", "json")
@@ -180,34 +202,31 @@ func (s *sockets) webRound(w *wire, name string) error {
 	}
 	n, err := startNetfateInto(s.cfg.netfate, &told, args...)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	time.Sleep(settle)
 	before, err := n.cpu()
 	if err != nil {
-		return errors.Join(err, n.stop())
+		return 0, errors.Join(err, n.stop())
 	}
 	on, requests, err := s.ask(w)
 	if err != nil {
-		return errors.Join(err, n.stop())
+		return 0, errors.Join(err, n.stop())
 	}
 	time.Sleep(interval + settle)
 	after, err := n.cpu()
 	if err = errors.Join(err, n.stop()); err != nil {
-		return err
+		return 0, err
 	}
-	c.off, c.on = append(c.off, off), append(c.on, on)
-	c.lost = append(c.lost, 100*(1-on/off))
 	c.netfate = append(c.netfate, float64((after-before).Microseconds())/float64(requests))
-	c.requests += requests
 	if args[0] == "http" {
 		n, err := tellsOf(&told)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		c.told = append(c.told, 100*float64(n)/float64(requests))
 	}
-	return nil
+	return on, nil
 }
 
 var wrkSays = regexp.MustCompile(`(\d+) requests in [\d.]+s[\s\S]*Requests/sec:\s+([\d.]+)`)
@@ -257,13 +276,17 @@ func (s *sockets) markdown() string {
 			verdict(median(c.over), aimOtherNS))
 	}
 	fmt.Fprintf(&b, "\n### nginx asked by wrk\n\n"+
-		"A page of 612 bytes over 16 connections that are kept, client and server on this host, which leaves netfate no CPU of its own. Of the rate at most "+
+		"A page of 612 bytes over 16 connections that are kept, client and server on this host, which leaves netfate no CPU of its own. Each round with a sensor is compared with "+
+		"those before and behind it without one; *nothing* is a round without, which shows the noise. Of the rate at most "+
 		"%d %% may be lost; *told* is how many requests netfate counts, those included that a sampled one stands for.\n\n"+
 		"| netfate | requests/s: off | on | lost, %% | told, %% | netfate's own CPU, us a request | |\n| --- | --- | --- | --- | --- | --- | --- |\n", aimWebPct)
 	for _, name := range s.order {
 		c := s.web[name]
-		fmt.Fprintf(&b, "| `netfate %s` | %.0f | %.0f | %s | %s | %.1f | %s |\n", name, median(c.off), median(c.on), span(c.lost, "%.1f"),
-			span(c.told, "%.1f"), median(c.netfate), verdict(median(c.lost), aimWebPct))
+		what, own, met := "`netfate "+name+"`", fmt.Sprintf("%.1f", median(c.netfate)), verdict(median(c.lost), aimWebPct)
+		if name == nothing {
+			what, own, met = name, "–", ""
+		}
+		fmt.Fprintf(&b, "| %s | %.0f | %.0f | %s | %s | %s | %s |\n", what, median(c.off), median(c.on), span(c.lost, "%.1f"), span(c.told, "%.1f"), own, met)
 	}
 	return b.String()
 }
