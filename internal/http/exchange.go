@@ -10,6 +10,7 @@ import (
 // exchange is a request and its response, as far as they came.
 type exchange struct {
 	method, host, path, query string
+	trace                     trace
 	protocol                  string
 	settings                  string    // of an upgrade to HTTP/2
 	start, first, last        time.Time // first byte of each, and the latest of any
@@ -46,7 +47,7 @@ func (e *exchange) ask(t *Tracker, h *head, at time.Time) {
 	if t.secrets {
 		e.query = t.text(query, maxText)
 	}
-	e.protocol = h.protocol()
+	e.protocol, e.trace = h.protocol(), h.trace
 }
 
 // answer fills in the head of a final response.
@@ -110,7 +111,7 @@ func (t *Tracker) emit(c *conn, e *exchange) {
 	r := record.Request{
 		Protocol: e.protocol, Start: e.start, Method: e.method, HostName: e.host, Path: e.path, QueryString: e.query,
 		Status: e.status, RequestBytes: e.up, ResponseBytes: e.down, Error: e.err,
-		OneIn: e.oneIn, TLS: t.tls,
+		TraceID: e.trace.id(), ParentID: e.trace.parent(), OneIn: e.oneIn, TLS: t.tls,
 	}
 	r.Time = e.last
 	switch {

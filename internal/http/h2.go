@@ -270,6 +270,8 @@ func (h *h2half) field(f hpack.HeaderField) {
 		h.head.status, h.hasHead = uint16(n), err == nil
 	case "content-type":
 		h.head.contentType = f.Value
+	case "traceparent":
+		h.head.trace = parseTrace(f.Value)
 	}
 }
 

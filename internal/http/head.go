@@ -19,6 +19,7 @@ type head struct {
 	upgrade     string // lower case
 	contentType string
 	settings    string // HTTP2-Settings
+	trace       trace
 }
 
 func (h *head) protocol() string {
@@ -165,6 +166,8 @@ func (h *head) field(name, value []byte) {
 		h.contentType = string(value)
 	case is("http2-settings"):
 		h.settings = string(value)
+	case is("traceparent"):
+		h.trace = parseTrace(string(value))
 	}
 }
 

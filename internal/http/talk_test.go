@@ -99,7 +99,7 @@ func track(cfg Config, packets []packet.Packet) *record.Batch {
 	return &b
 }
 
-// told is a batch in lines: protocol, method, host, path, status, sizes, error.
+// told is a batch in lines: protocol, method, host, path, status, sizes, error, trace.
 func told(b *record.Batch) string {
 	var s strings.Builder
 	for _, r := range b.Requests {
@@ -110,6 +110,9 @@ func told(b *record.Batch) string {
 		fmt.Fprintf(&s, " %d up %d down %d", r.Status, r.RequestBytes, r.ResponseBytes)
 		if r.Error != "" {
 			s.WriteString(" " + r.Error)
+		}
+		if r.TraceID != "" || r.ParentID != "" {
+			s.WriteString(" of " + r.TraceID + " by " + r.ParentID)
 		}
 		s.WriteByte('\n')
 	}

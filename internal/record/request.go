@@ -40,6 +40,8 @@ type Request struct {
 	LatencyMicros uint64    `rec:"latency_us" unit:"us" doc:"From the first byte of the request to the first byte of the response; of TLS, of the client's hello to that of the server's which chose, or of the server's refusal."`
 	Error         string    `rec:"error" doc:"Why the exchange is not whole: unanswered, reset, cut (bytes are missing), malformed, unasked (no request was seen); null if it is. Of TLS, why the handshake failed: besides these, an alert and who sent it (unknown_ca by client), encrypted_alert (TLS 1.3), not_tls, unfinished (closed without a word; of QUIC, or silent)."`
 	OneIn         uint32    `rec:"one_in" doc:"This row stands for so many requests, where not all could be kept; null if for itself."`
+	TraceID       string    `rec:"trace_id" doc:"Trace that the request says it is of, by its traceparent field (W3C Trace Context); null without one."`
+	ParentID      string    `rec:"parent_id" doc:"Span in that trace which made the request; null likewise."`
 }
 
 // Sealed reports whether it is a connection whose requests cannot be read.

@@ -3,6 +3,7 @@ package otlp
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
 	"math"
 	"net/http/httptest"
@@ -90,7 +91,8 @@ func pass(t *testing.T, r *receiver, b *record.Batch, change func(*Config)) *Exp
 func TestRows(t *testing.T) {
 	r := listenHTTP(t, nil)
 	b := exporttest.Minute()
-	b.Requests, b.Drops, b.Conns = b.Requests[:3], b.Drops[:3], b.Conns[:4]
+	b.Requests, b.Drops, b.Conns = slices.Clone(b.Requests[:3]), b.Drops[:3], b.Conns[:4]
+	b.Requests[0].TraceID, b.Requests[0].ParentID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 	pass(t, r, b, nil)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -113,6 +115,12 @@ func TestRows(t *testing.T) {
 			t.Errorf("span %d: got %v", i, s)
 		}
 		checkAttributes(t, fmt.Sprintf("span %d", i), s.Attributes, want.attributes)
+	}
+	if s := r.gotSpans[0]; hex.EncodeToString(s.TraceId) != b.Requests[0].TraceID || hex.EncodeToString(s.ParentSpanId) != b.Requests[0].ParentID {
+		t.Errorf("got a span of trace %x below %x, want what the request says: %s, %s", s.TraceId, s.ParentSpanId, b.Requests[0].TraceID, b.Requests[0].ParentID)
+	}
+	if s := r.gotSpans[1]; len(s.ParentSpanId) != 0 {
+		t.Errorf("got a span below %x, want none of a request that names no trace", s.ParentSpanId)
 	}
 	for i, want := range []struct{ event, severity, body, attributes string }{
 		{"netfate.drop", "INFO", "1 packets dropped: NETFILTER_DROP (policy) at nft_do_chain+0x1a4", "network.drop.reason=NETFILTER_DROP netfate.packets=1 netfate.verdict=policy destination.address=198.51.100.7"},

@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -30,7 +31,7 @@ func newFields() fields {
 		return all
 	}
 	return fields{
-		requests: without(record.Request{}, "protocol", "role", "method", "latency_us", "error"),
+		requests: without(record.Request{}, "protocol", "role", "method", "latency_us", "error", "trace_id", "parent_id"),
 		drops:    without(record.Drop{}, "sample", "stack", "length"),
 		conns:    without(record.Conn{}, "event", "state"),
 	}
@@ -96,8 +97,8 @@ func nanos(t time.Time) uint64 {
 	return uint64(max(t.UnixNano(), 0))
 }
 
-// span makes a span of a request (semantic conventions, HTTP spans). It has no parent:
-// what headers say of one, records do not keep.
+// span makes a span of a request (semantic conventions, HTTP spans): in the trace that
+// the request says it is of, below the span that made it, or else in one of its own.
 func (f *fields) span(r *record.Request) *tracepb.Span {
 	start := r.Start
 	if start.IsZero() {
@@ -106,6 +107,10 @@ func (f *fields) span(r *record.Request) *tracepb.Span {
 	s := &tracepb.Span{
 		TraceId: random(16), SpanId: random(8), StartTimeUnixNano: nanos(start),
 		Attributes: attributes(f.requests, r), Status: &tracepb.Status{},
+	}
+	if id, err := hex.DecodeString(r.TraceID); err == nil && len(id) == len(s.TraceId) {
+		s.TraceId = id
+		s.ParentSpanId, _ = hex.DecodeString(r.ParentID) // of the same field: read with it
 	}
 	s.EndTimeUnixNano = s.StartTimeUnixNano + r.LatencyMicros*1000
 	switch r.Side {

@@ -139,7 +139,7 @@ func exceptions(kind string) map[string]class {
 			"rtt_min_us": leftOut, "rtt_var_us": leftOut, "zero_window": leftOut,
 			"backlog": leftOut, "backlog_max": leftOut, "syn_queue": leftOut, "overflows": leftOut,
 		},
-		history.Requests: {"query_string": leftOut},
+		history.Requests: {"query_string": leftOut, "trace_id": textColumn, "parent_id": leftOut},
 		history.Queries:  {"ttl_s": leftOut},
 		history.Ledger: {
 			"skew_us": mostColumn, "location": textColumn,
