@@ -77,7 +77,7 @@ func newIPFIX(x *config.IPFIX) (export.Exporter, error) {
 		return nil, err
 	}
 	return ipfix.New(ipfix.Config{
-		Network: c.Network, Addr: c.Addr, Domain: x.Domain, Enterprise: x.Enterprise, Templates: x.Templates, Queue: int(x.Queue),
+		Network: c.Network, Addr: c.Addr, Version: x.Version, Domain: x.Domain, Enterprise: x.Enterprise, Templates: x.Templates, Queue: int(x.Queue),
 	}), nil
 }
 

@@ -112,6 +112,7 @@ type Prometheus struct {
 // IPFIX is where flows and drops go.
 type IPFIX struct {
 	Collector  string        `yaml:"collector" doc:"The collector, udp:HOST:PORT or tcp:HOST:PORT, usually port 4739; empty sends nothing."`
+	Version    int           `yaml:"version" doc:"10 is IPFIX; 9 is NetFlow version 9, over udp alone, which does not tell whose traffic it was."`
 	Domain     uint32        `yaml:"domain" doc:"Observation domain, by which the collector tells senders of one address apart."`
 	Enterprise uint32        `yaml:"enterprise" doc:"Private enterprise number of netfate's own elements; the usual one is that for documentation."`
 	Templates  time.Duration `yaml:"templates" doc:"Time between two transmissions of templates over UDP."`
@@ -162,7 +163,7 @@ func Default() Config {
 		},
 		Export: Export{
 			Prometheus:  Prometheus{Metrics: true, Series: 2000},
-			IPFIX:       IPFIX{Enterprise: 32473, Templates: time.Minute, Queue: 16e6},
+			IPFIX:       IPFIX{Version: 10, Enterprise: 32473, Templates: time.Minute, Queue: 16e6},
 			RemoteWrite: RemoteWrite{Every: 15 * time.Second, Queue: 16e6},
 			OTLP:        OTLP{Signals: Signals(), Every: time.Minute, Queue: 16e6},
 		},
@@ -281,6 +282,11 @@ func (e *Export) check(say func(key, format string, args ...any)) {
 	x := &e.IPFIX
 	if _, err := ParseCollector(cmp.Or(x.Collector, "udp:localhost:4739")); err != nil {
 		say("export.ipfix.collector", "%w", err)
+	}
+	if x.Version != 9 && x.Version != 10 {
+		say("export.ipfix.version", "%d is neither 10 (IPFIX) nor 9 (NetFlow)", x.Version)
+	} else if x.Version == 9 && strings.HasPrefix(x.Collector, "tcp:") {
+		say("export.ipfix.version", "NetFlow 9 goes over udp; %s needs version 10", x.Collector)
 	}
 	if x.Enterprise == 0 {
 		say("export.ipfix.enterprise", "0 is IANA's own")

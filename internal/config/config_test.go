@@ -65,7 +65,7 @@ export:
   prometheus: {metrics: false, series: 7, textfile: /a.prom}
   otlp: {endpoint: "https://otel:4318", signals: [spans], every: 9s, token_file: /t, ca: a, cert: c, key: k, queue: 9MB}
   remote_write: {url: "https://prom:9090/api/v1/write", every: 9s, token_file: /t, ca: a, cert: c, key: k, queue: 9MB}
-  ipfix: {collector: "tcp:[::1]:4739", domain: 1, enterprise: 9, templates: 9s, queue: 9MB}
+  ipfix: {collector: "udp:[::1]:4739", version: 9, domain: 1, enterprise: 9, templates: 9s, queue: 9MB}
 `
 	got, err := Parse([]byte(text))
 	if err != nil {
@@ -136,6 +136,8 @@ func TestFaults(t *testing.T) {
 		{"collector without a network", "export: {ipfix: {collector: '192.0.2.1:4739'}}", "neither udp:HOST:PORT nor tcp:HOST:PORT"},
 		{"collector without a port", "export: {ipfix: {collector: 'udp:192.0.2.1'}}", "export.ipfix.collector"},
 		{"collector by name", "export: {ipfix: {collector: 'udp:flows.example:4739'}}", ""},
+		{"version of NetFlow", "export: {ipfix: {version: 5}}", "export.ipfix.version: 5 is neither 10"},
+		{"NetFlow over TCP", "export: {ipfix: {collector: 'tcp:192.0.2.1:2055', version: 9}}", "NetFlow 9 goes over udp"},
 		{"enterprise", "export: {ipfix: {enterprise: 0}}", "export.ipfix.enterprise"},
 		{"templates", "export: {ipfix: {templates: 1ms}}", "export.ipfix.templates: 1ms is not from 1s"},
 		{"queue", "export: {ipfix: {queue: 1kB}}", "export.ipfix.queue: 1kB is not from 1MB"},

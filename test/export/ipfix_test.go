@@ -33,6 +33,31 @@ func freeUDP(t *testing.T) (addr, port string) {
 // TestNfcapd has nfcapd collect flows over UDP, and nfdump read them: every flow, packet
 // and byte is there, both ways.
 func TestNfcapd(t *testing.T) {
+	for _, c := range []struct {
+		version int
+		records func(*record.Flow) uint64 // that a flow becomes
+		want    []string
+	}{
+		{10, func(*record.Flow) uint64 { return 1 }, []string{
+			`TCP\|192.0.2.1\|40443\|198.51.100.7\|443\|16\|1400\|20\|18000`,
+			`UDP\|2001:db8::1\|40053\|2001:db8::2\|53\|6\|600\|0\|0`,
+		}},
+		{9, func(f *record.Flow) uint64 {
+			if f.PacketsIn > 0 && f.PacketsOut > 0 {
+				return 2
+			}
+			return 1
+		}, []string{
+			`TCP\|192.0.2.1\|40443\|198.51.100.7\|443\|16\|1400\|0\|0`,
+			`TCP\|198.51.100.7\|443\|192.0.2.1\|40443\|20\|18000\|0\|0`,
+			`UDP\|2001:db8::1\|40053\|2001:db8::2\|53\|6\|600\|0\|0`,
+		}},
+	} {
+		t.Run(fmt.Sprintf("version %d", c.version), func(t *testing.T) { collect(t, c.version, c.records, c.want) })
+	}
+}
+
+func collect(t *testing.T, version int, records func(*record.Flow) uint64, lines []string) {
 	addr, port := freeUDP(t)
 	dir := t.TempDir()
 	nfcapd := program(t, "nfcapd", "-b", "127.0.0.1", "-p", port, "-w", dir, "-t", "2", "-B", "4000000")
@@ -42,15 +67,17 @@ func TestNfcapd(t *testing.T) {
 		n, _ := strconv.Atoi(port)
 		return err == nil && strings.Contains(string(text), fmt.Sprintf("0100007F:%04X", n))
 	})
-	e := ipfix.New(ipfix.Config{Network: "udp", Addr: addr, Domain: 1, Queue: 16 << 20})
+	e := ipfix.New(ipfix.Config{Network: "udp", Addr: addr, Version: version, Domain: 1, Queue: 16 << 20})
 	batches := []*record.Batch{exporttest.Minute(), exporttest.Storm()}
-	var flows, packets, bytes uint64
+	var rows, flows, packets, bytes uint64
 	for _, b := range batches {
 		if err := e.Batch(b); err != nil {
 			t.Fatal(err)
 		}
-		flows += ipfix.Rows(b)
+		rows += ipfix.Rows(b)
+		flows += uint64(len(b.Drops))
 		for i := range b.Flows {
+			flows += records(&b.Flows[i])
 			packets += b.Flows[i].PacketsIn + b.Flows[i].PacketsOut
 			bytes += b.Flows[i].BytesIn + b.Flows[i].BytesOut
 		}
@@ -58,7 +85,7 @@ func TestNfcapd(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if s := e.Status(); s.Sent != flows {
+	if s := e.Status(); s.Sent != rows {
 		t.Fatalf("got %+v", s)
 	}
 	read := func(args ...string) string {
@@ -70,10 +97,7 @@ func TestNfcapd(t *testing.T) {
 		return err == nil && len(files) > 0 && strings.Contains(read("-N"), fmt.Sprintf("total flows: %d,", flows))
 	})
 	out := read("-q", "-o", "fmt:%pr|%sa|%sp|%da|%dp|%ipkt|%ibyt|%opkt|%obyt")
-	for _, want := range []string{
-		`TCP\|192.0.2.1\|40443\|198.51.100.7\|443\|16\|1400\|20\|18000`,
-		`UDP\|2001:db8::1\|40053\|2001:db8::2\|53\|6\|600\|0\|0`,
-	} {
+	for _, want := range lines {
 		if !regexp.MustCompile(want).MatchString(strings.ReplaceAll(out, " ", "")) {
 			t.Errorf("got no %s in\n%s", want, out[:min(len(out), 2000)])
 		}

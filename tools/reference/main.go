@@ -194,8 +194,16 @@ export.ipfix.enterprise says, they are netfate's own, fields of the records ([fi
 			docs[f.Name] = f.Doc
 		}
 	}
-	for i, t := range ipfix.Templates(ipfix.DefaultEnterprise) {
-		fmt.Fprintf(&b, "\n## Set %d: %s over IPv%d\n\n| enterprise | number | name | bytes | meaning |\n| --- | --- | --- | --- | --- |\n",
+	templates(&b, ipfix.Templates(ipfix.DefaultEnterprise), docs)
+	b.WriteString("\n# NetFlow version 9\n\nThe same where export.ipfix.version is 9. Each direction of a flow is a record.\n")
+	templates(&b, ipfix.Templates9(), docs)
+	return b.String()
+}
+
+// templates writes a table for each template.
+func templates(b *strings.Builder, all []ipfix.Template, docs map[string]string) {
+	for i, t := range all {
+		fmt.Fprintf(b, "\n## Set %d: %s over IPv%d\n\n| enterprise | number | name | bytes | meaning |\n| --- | --- | --- | --- | --- |\n",
 			t.Set, []string{"flows", "drops"}[i/2], 4+i%2*2)
 		for _, e := range t.Elements {
 			enterprise, length, doc := "", fmt.Sprint(e.Length), ""
@@ -208,10 +216,9 @@ export.ipfix.enterprise says, they are netfate's own, fields of the records ([fi
 			if e.Enterprise == ipfix.DefaultEnterprise {
 				doc = cell(docs[e.Name])
 			}
-			fmt.Fprintf(&b, "| %s | %d | `%s` | %s | %s |\n", enterprise, e.ID, e.Name, length, doc)
+			fmt.Fprintf(b, "| %s | %d | `%s` | %s | %s |\n", enterprise, e.ID, e.Name, length, doc)
 		}
 	}
-	return b.String()
 }
 
 // cell makes text fit one cell of a Markdown table.

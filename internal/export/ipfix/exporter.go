@@ -15,6 +15,7 @@ import (
 // Config says who is told, and how.
 type Config struct {
 	Network, Addr string // udp or tcp, and the collector's host:port
+	Version       int    // 9 is NetFlow version 9, over UDP alone; 0 is for 10, IPFIX
 	Domain        uint32 // observation domain, by which a collector tells exporters of one address apart
 	Enterprise    uint32 // that our elements are under; 0 is for DefaultEnterprise
 	// Templates is the time between two transmissions of templates over UDP; 0 is for
@@ -48,9 +49,11 @@ type Exporter struct {
 	max       int    // length of a message
 	box       *outbox.Box
 
+	begun time.Time
+
 	// Of the box's goroutine.
 	conn     net.Conn // nil if there is none
-	sequence uint32   // of data records, since the connection began
+	sequence uint32   // of data records since the connection began, or of NetFlow's packets
 	told     time.Time
 	burst    int // messages
 }
@@ -71,7 +74,12 @@ func New(cfg Config) *Exporter {
 	if cfg.Templates == 0 {
 		cfg.Templates = defaultTemplates
 	}
-	e := &Exporter{cfg: cfg, protocols: protocols(), templates: appendTemplates(nil, Templates(cfg.Enterprise)), max: maxDatagram}
+	e := &Exporter{cfg: cfg, protocols: protocols(), max: maxDatagram, begun: time.Now()}
+	if e.nine() {
+		e.templates = packTemplates9()
+	} else {
+		e.templates = appendTemplates(make([]byte, headerLength), templateSet, Templates(cfg.Enterprise))
+	}
 	if cfg.Network == "tcp" {
 		e.max = maxStream
 	}
@@ -81,22 +89,38 @@ func New(cfg Config) *Exporter {
 	return e
 }
 
+// nine reports whether NetFlow version 9 is spoken.
+func (e *Exporter) nine() bool { return e.cfg.Version == version9 }
+
 // Rows returns how many rows of a batch an exporter tells of.
 func Rows(b *record.Batch) uint64 { return uint64(len(b.Drops) + len(b.Flows)) }
 
 // Batch implements export.Exporter.
 func (e *Exporter) Batch(b *record.Batch) error {
-	w := writer{max: e.max, put: e.box.Put}
+	w := writer{max: e.max, header: headerLength, put: e.box.Put}
+	if e.nine() {
+		w.header, w.padded = header9Length, true
+	}
 	// Records of one template stand together: each set has a header.
 	for _, v4 := range []bool{true, false} {
 		for i := range b.Flows {
-			if f := &b.Flows[i]; isV4(&f.Endpoints) == v4 {
-				w.add(setOf(flowsV4, v4), e.appendFlow(w.scratch[:0], f))
+			f := &b.Flows[i]
+			switch {
+			case isV4(&f.Endpoints) != v4:
+			case e.nine():
+				e.addFlow9(&w, f, v4)
+			default:
+				w.add(setOf(flowsV4, v4), e.appendFlow(w.scratch[:0], f), 1)
 			}
 		}
 		for i := range b.Drops {
-			if d := &b.Drops[i]; isV4(&d.Endpoints) == v4 {
-				w.add(setOf(dropsV4, v4), e.appendDrop(w.scratch[:0], d, b.Start))
+			d := &b.Drops[i]
+			switch {
+			case isV4(&d.Endpoints) != v4:
+			case e.nine():
+				w.add(setOf(dropsV4, v4), e.appendDrop9(w.scratch[:0], d, b.Start, v4), 1)
+			default:
+				w.add(setOf(dropsV4, v4), e.appendDrop(w.scratch[:0], d, b.Start), 1)
 			}
 		}
 	}
@@ -126,24 +150,27 @@ func (e *Exporter) Status() export.Status { return e.box.Status() }
 // writer puts records into messages.
 type writer struct {
 	max     int
+	header  int  // its length
+	padded  bool // sets are of whole words, and messages say how many records they have
 	put     func(outbox.Message)
 	scratch []byte
 
-	body []byte // of the message, with room for its header
-	rows uint64
-	set  uint16 // that is open
-	at   int    // where it begins
+	body    []byte // of the message, with room for its header
+	rows    uint64
+	records uint16
+	set     uint16 // that is open
+	at      int    // where it begins
 }
 
-// add adds a record to a set.
-func (w *writer) add(set uint16, rec []byte) {
+// add adds a record to a set, which tells of so many rows: 0 if one before did.
+func (w *writer) add(set uint16, rec []byte, rows uint64) {
 	w.scratch = rec
-	const setHeader = 4
-	if len(w.body) > 0 && len(w.body)+setHeader+len(rec) > w.max {
+	const setHeader, padding = 4, 3
+	if len(w.body) > 0 && len(w.body)+padding+setHeader+len(rec)+padding > w.max {
 		w.flush()
 	}
 	if len(w.body) == 0 {
-		w.body, w.set = make([]byte, headerLength, w.max), 0
+		w.body, w.set = make([]byte, w.header, w.max), 0
 	}
 	if w.set != set {
 		w.end()
@@ -151,12 +178,16 @@ func (w *writer) add(set uint16, rec []byte) {
 		w.body = binary.BigEndian.AppendUint32(w.body, uint32(set)<<16)
 	}
 	w.body = append(w.body, rec...)
-	w.rows++
+	w.rows += rows
+	w.records++
 }
 
 // end writes the length of the open set.
 func (w *writer) end() {
 	if w.set != 0 {
+		for w.padded && len(w.body)%4 != 0 {
+			w.body = append(w.body, 0)
+		}
 		binary.BigEndian.PutUint16(w.body[w.at+2:], uint16(len(w.body)-w.at))
 	}
 }
@@ -166,8 +197,11 @@ func (w *writer) flush() {
 		return
 	}
 	w.end()
+	if w.padded {
+		binary.BigEndian.PutUint16(w.body[2:], w.records)
+	}
 	w.put(outbox.Message{Body: w.body, Rows: w.rows})
-	w.body, w.rows, w.set = nil, 0, 0
+	w.body, w.rows, w.records, w.set = nil, 0, 0, 0
 }
 
 // send sends a message, and templates before it when they are due.
@@ -183,7 +217,9 @@ func (e *Exporter) send(ctx context.Context, m *outbox.Message) error {
 		e.conn = nil
 		return fmt.Errorf("send to the collector: %w", err)
 	}
-	e.sequence += uint32(m.Rows)
+	if !e.nine() {
+		e.sequence += uint32(m.Rows)
+	}
 	return nil
 }
 
@@ -205,7 +241,7 @@ func (e *Exporter) write(ctx context.Context, m *outbox.Message) error {
 	conn := e.conn
 	defer context.AfterFunc(ctx, func() { _ = conn.SetWriteDeadline(time.Now()) })()
 	if now := time.Now(); e.told.IsZero() || e.cfg.Network == "udp" && now.Sub(e.told) >= e.cfg.Templates {
-		if _, err := e.conn.Write(e.stamp(append(make([]byte, headerLength), e.templates...))); err != nil {
+		if _, err := e.conn.Write(e.stamp(e.templates)); err != nil {
 			return err
 		}
 		e.told = now
@@ -219,6 +255,9 @@ func (e *Exporter) write(ctx context.Context, m *outbox.Message) error {
 
 // stamp writes a message's header: its number is that of the data records before it.
 func (e *Exporter) stamp(message []byte) []byte {
+	if e.nine() {
+		return e.stamp9(message)
+	}
 	binary.BigEndian.PutUint16(message, version)
 	binary.BigEndian.PutUint16(message[2:], uint16(len(message)))
 	binary.BigEndian.PutUint32(message[4:], uint32(time.Now().Unix()))

@@ -435,7 +435,7 @@ func FuzzFlow(f *testing.F) {
 		}
 		d := newDecoder()
 		set := setOf(flowsV4, isV4(&flow.Endpoints))
-		if err := d.template(appendTemplates(nil, Templates(DefaultEnterprise))[4:]); err != nil {
+		if err := d.template(appendTemplates(nil, templateSet, Templates(DefaultEnterprise))[4:]); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.data(set, e.appendFlow(nil, &flow)); err != nil {

@@ -109,10 +109,10 @@ func Templates(enterprise uint32) []Template {
 	}
 }
 
-// appendTemplates appends a set of all templates.
-func appendTemplates(b []byte, all []Template) []byte {
+// appendTemplates appends a set of all templates, which has that number.
+func appendTemplates(b []byte, set uint16, all []Template) []byte {
 	start := len(b)
-	b = binary.BigEndian.AppendUint32(b, templateSet<<16)
+	b = binary.BigEndian.AppendUint32(b, uint32(set)<<16)
 	for _, t := range all {
 		b = binary.BigEndian.AppendUint16(b, t.Set)
 		b = binary.BigEndian.AppendUint16(b, uint16(len(t.Elements)))
@@ -227,16 +227,22 @@ func (e *Exporter) appendFlow(b []byte, f *record.Flow) []byte {
 	return binary.BigEndian.AppendUint64(b, f.HostBytes)
 }
 
-// appendDrop appends lost packets; start is when their interval began.
-func (e *Exporter) appendDrop(b []byte, d *record.Drop, start time.Time) []byte {
-	b = e.appendEnds(b, &d.Endpoints, d.Name, start, d.Time, isV4(&d.Endpoints))
-	direction, status := byte(egress), byte(wasDropped)
+// fateOf returns which way lost packets went, and what became of them.
+func fateOf(d *record.Drop) (direction, status byte) {
+	direction, status = egress, wasDropped
 	if d.Direction == record.In {
 		direction = ingress
 	}
 	if d.Verdict == record.Benign {
 		status = wasConsumed
 	}
+	return direction, status
+}
+
+// appendDrop appends lost packets; start is when their interval began.
+func (e *Exporter) appendDrop(b []byte, d *record.Drop, start time.Time) []byte {
+	b = e.appendEnds(b, &d.Endpoints, d.Name, start, d.Time, isV4(&d.Endpoints))
+	direction, status := fateOf(d)
 	b = append(b, direction)
 	b = binary.BigEndian.AppendUint16(b, tcpFlags(d.TCPFlags))
 	b = append(b, status)
