@@ -70,6 +70,7 @@ func want() []string {
 		"/etc/netfate/netfate.yaml", "/usr/bin/netfate", "/usr/lib/systemd/system/netfate.service", "/usr/lib/sysusers.d/netfate.conf",
 		"/usr/share/bash-completion/completions/netfate", "/usr/share/doc/netfate/changelog.gz", "/usr/share/doc/netfate/third-party.gz",
 		"/usr/share/fish/vendor_completions.d/netfate.fish", "/usr/share/man/man1/netfate.1.gz", "/usr/share/man/man1/netfate-map-dump.1.gz",
+		"/usr/share/netfate/prometheus/netfate.rules.yml", "/usr/share/netfate/prometheus/netfate.alerts.yml", "/usr/share/netfate/grafana/netfate-fate.json",
 	}
 }
 
