@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,16 +26,31 @@ import (
 	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/history/duckdb"
 	"github.com/netfate/netfate/internal/history/memory"
+	"github.com/netfate/netfate/internal/http"
 	"github.com/netfate/netfate/internal/inventory"
 	"github.com/netfate/netfate/internal/record"
 )
 
+// inMemory is a store that keeps rows as they come, but for paths of requests: as in a
+// file, they are templates.
+type inMemory struct{ *memory.Store }
+
+// Put implements history.Store.
+func (m inMemory) Put(ctx context.Context, b *record.Batch) error {
+	short := *b
+	short.Requests = slices.Clone(b.Requests)
+	for i := range short.Requests {
+		short.Requests[i].Path = http.Template(short.Requests[i].Path)
+	}
+	return m.Store.Put(ctx, &short)
+}
+
 // openStore opens the store that the configuration names; in memory where this
 // netfate cannot have one on disk.
 func openStore(cfg *config.History) (history.Store, error) {
-	inMemory := memory.New(memory.Config{MaxRows: cfg.MemoryRows})
+	kept := inMemory{memory.New(memory.Config{MaxRows: cfg.MemoryRows})}
 	if cfg.Path == config.None {
-		return inMemory, nil
+		return kept, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(cfg.Path), 0o750); err != nil {
 		return nil, fmt.Errorf("make the history's directory: %w", err)
@@ -43,7 +59,7 @@ func openStore(cfg *config.History) (history.Store, error) {
 	store, err := duckdb.Open(files)
 	if errors.Is(err, duckdb.ErrNoCgo) {
 		say("note: %v; the last %d rows of each kind are kept in memory", duckdb.ErrNoCgo, cfg.MemoryRows)
-		return inMemory, nil
+		return kept, nil
 	}
 	return store, err
 }

@@ -34,7 +34,7 @@ import (
 const usualConfig = "/etc/netfate/netfate.yaml"
 
 func newServe() *cobra.Command {
-	var path string
+	var path, read string
 	var check, defaults bool
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -43,16 +43,24 @@ func newServe() *cobra.Command {
 answers over HTTP: on a unix socket and on loopback, unless the configuration says
 otherwise. A sensor that does not work here is left out and told.
 
+With -r it watches nothing, needs no privileges, and tells of a recording instead, as if
+its end were now. It then opens no socket, and a free port where another netfate has
+the usual one.
+
 SIGHUP reads the configuration again and takes over what it can, the token and the
 certificate included. SIGTERM ends: what is attached is taken off, rows are written.`,
 		Example: `  sudo netfate serve
   netfate serve --print-config            every key, its meaning and its default
   netfate serve --check --config FILE     is a file right?
+  netfate serve -r night.nfr              a recording, in the web page
   curl --unix-socket /run/netfate/netfate.sock http://netfate/api/v1/status`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if defaults {
 				return config.Write(os.Stdout, config.Default())
+			}
+			if read != "" && !cmd.Flags().Changed("config") {
+				return serveRecording(cmd.Context(), config.Default(), read) // what the daemon's file names may be for root alone
 			}
 			cfg, err := loadConfig(path, cmd.Flags().Changed("config"))
 			if err != nil {
@@ -62,12 +70,16 @@ certificate included. SIGTERM ends: what is attached is taken off, rows are writ
 				_, err := filter.Programs(cmd.Context(), cfg.Sensors.Filter)
 				return refusal(cfg.Sensors.Filter, err)
 			}
+			if read != "" {
+				return serveRecording(cmd.Context(), cfg, read)
+			}
 			return serve(cmd.Context(), cfg, func() (config.Config, error) { return loadConfig(path, cmd.Flags().Changed("config")) })
 		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&path, "config", usualConfig, "configuration `file`; the usual one need not be there")
+	f.StringVarP(&read, "read", "r", "", "show this recording `file` and watch nothing; needs no privileges")
 	f.BoolVar(&check, "check", false, "only say whether the configuration is right")
 	f.BoolVar(&defaults, "print-config", false, "print every key with its meaning and its default")
 	return cmd

@@ -35,6 +35,9 @@ type Config struct {
 	Objects func(ctx context.Context) (Objects, error)
 	// Metrics answers /metrics; nil if there are none.
 	Metrics http.Handler
+	// Recording is what is told of in place of a host that is watched; nil if one is.
+	// Its end is the present then.
+	Recording *Recording
 	// Exports returns how the exporters fare; nil if there are none.
 	Exports func() []export.Status
 	// Page answers everything that is not the API's; nil for no page.
@@ -52,6 +55,13 @@ type About struct {
 	Version string
 	Started time.Time
 	Kernel  Kernel
+}
+
+// Recording is a file that the rows come from.
+type Recording struct {
+	File  string    `json:"file"`
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end"`
 }
 
 // Server answers. Its methods may be called at the same time.
@@ -90,6 +100,17 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// now is the present of what is told of.
+func (s *Server) now() time.Time {
+	if r := s.cfg.Recording; r != nil {
+		return r.End
+	}
+	return time.Now()
+}
+
+// timeHeader has the present of a recording, in which times like 5m are meant.
+const timeHeader = "Netfate-Time"
+
 // Describe returns the OpenAPI document of the API, indented.
 func Describe() ([]byte, error) {
 	s := &Server{}
@@ -104,7 +125,7 @@ const prefix = "/api/v1"
 
 // docVersion is that of the API, not of the program: it changes when an answer
 // does.
-const docVersion = "1.0.0"
+const docVersion = "1.1.0"
 
 // describe adds all operations to mux and makes the document of them.
 func (s *Server) describe(mux *http.ServeMux) error {

@@ -45,7 +45,7 @@ func (s *Server) explain(ctx context.Context, in *explainInput) (*explainAnswer,
 	}
 	return ask(ctx, s, func(ctx context.Context) (*explainAnswer, error) {
 		subject := evidence.Subject{IfName: in.IfName, PID: in.PID, Proto: in.Proto}
-		if in.NetNS != 0 && s.cfg.Path != nil {
+		if in.NetNS != 0 && s.cfg.Path != nil && s.cfg.Recording == nil {
 			if subject.NetNSPath = s.cfg.Path(ctx, in.NetNS); subject.NetNSPath == "" {
 				return nil, huma.Error404NotFound("nothing holds that network namespace any more")
 			}
@@ -53,6 +53,9 @@ func (s *Server) explain(ctx context.Context, in *explainInput) (*explainAnswer,
 		out := Explanation{
 			Reason: entry.Reason, Verdict: entry.Verdict, Meaning: entry.Meaning,
 			Causes: some(entry.Causes), Confirm: some(entry.Confirm), Fix: some(entry.Fix), Evidence: []Fact{},
+		}
+		if s.cfg.Recording != nil { // it may be of another host, at another time
+			return &explainAnswer{out}, nil
 		}
 		for _, f := range evidence.Collect(ctx, entry.Evidence, subject) {
 			out.Evidence = append(out.Evidence, Fact{Key: f.Key, Name: f.Name, Value: f.Value, Note: f.Note})

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/record"
@@ -57,7 +56,7 @@ func lineFields() []string {
 }
 
 func (s *Server) fate(ctx context.Context, in *fateInput) (*fateAnswer, error) {
-	q, err := in.question(history.Ledger, time.Now())
+	q, err := in.question(history.Ledger, s.now())
 	if err != nil {
 		return nil, err
 	}

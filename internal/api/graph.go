@@ -53,7 +53,7 @@ const (
 )
 
 func (s *Server) graph(ctx context.Context, in *graphInput) (*graphAnswer, error) {
-	q, err := in.question(history.Flows, time.Now())
+	q, err := in.question(history.Flows, s.now())
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/netfate/netfate/internal/config"
 )
@@ -101,6 +102,9 @@ func (s *Server) guarded(t trust) http.Handler {
 	inner := crossOrigin.Handler(tagged(s.routes))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header())
+		if s.cfg.Recording != nil {
+			w.Header().Set(timeHeader, s.now().UTC().Format(time.RFC3339))
+		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		// A name that resolves to this host's address makes a page of somebody else's
 		// look like ours to a browser, which then lets it read answers (DNS rebinding).

@@ -63,7 +63,7 @@ func latencyField(kind string) string {
 }
 
 func (s *Server) latency(ctx context.Context, in *latencyInput) (*latencyAnswer, error) {
-	q, err := in.question(in.Kind, time.Now())
+	q, err := in.question(in.Kind, s.now())
 	if err != nil {
 		return nil, err
 	}

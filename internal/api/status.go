@@ -13,7 +13,9 @@ type Status struct {
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
 	Time    time.Time `json:"time" doc:"When this was written."`
-	Store   Store     `json:"store"`
+	// Recording is absent where a host is watched.
+	Recording *Recording `json:"recording,omitempty" doc:"The file that is told of; absent where a host is watched."`
+	Store     Store      `json:"store"`
 	Costs
 	Lost    []Loss   `json:"lost" nullable:"false" doc:"What was lost since the start, by place and reason."`
 	Exports []Export `json:"exports" nullable:"false"`
@@ -98,7 +100,7 @@ func (s *Server) status(ctx context.Context, _ *struct{}) (*statusAnswer, error)
 		about := &s.cfg.About
 		out := Status{
 			Host: about.Host, Version: about.Version, Started: about.Started, Time: time.Now().UTC(), Kernel: about.Kernel,
-			Store: storeStatus(st), Lost: s.lost.list(), Costs: Costs{Sensors: []Sensor{}},
+			Recording: s.cfg.Recording, Store: storeStatus(st), Lost: s.lost.list(), Costs: Costs{Sensors: []Sensor{}},
 			Exports: s.exports(),
 		}
 		if s.cfg.Costs != nil {

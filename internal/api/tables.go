@@ -121,7 +121,7 @@ type rowsInput struct {
 }
 
 func (s *Server) rows(ctx context.Context, in *rowsInput) (*tableAnswer, error) {
-	q, err := in.question(in.Kind, time.Now())
+	q, err := in.question(in.Kind, s.now())
 	if err != nil {
 		return nil, err
 	}
@@ -151,8 +151,8 @@ type Grouping struct {
 	Limit   int      `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"How many groups; the rest is summed up as ~other."`
 }
 
-func (in *Grouping) question() (history.Question, error) {
-	q, err := in.Selection.question(in.Kind, time.Now())
+func (in *Grouping) question(now time.Time) (history.Question, error) {
+	q, err := in.Selection.question(in.Kind, now)
 	if err != nil {
 		return q, err
 	}
@@ -165,7 +165,7 @@ func (in *Grouping) question() (history.Question, error) {
 }
 
 func (s *Server) groups(ctx context.Context, in *Grouping) (*tableAnswer, error) {
-	q, err := in.question()
+	q, err := in.question(s.now())
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +195,7 @@ type Line struct {
 type seriesAnswer struct{ Body Series }
 
 func (s *Server) series(ctx context.Context, in *seriesInput) (*seriesAnswer, error) {
-	q, err := in.question()
+	q, err := in.question(s.now())
 	if err != nil {
 		return nil, err
 	}

@@ -60,7 +60,7 @@ func TestLive(t *testing.T) {
 	}
 	d.settle(client, server)
 	var seen numbers
-	_, text, _ := strings.Cut(browse(t, d.page, facts), "numbers {")
+	_, text, _ := strings.Cut(browse(t, "live", d.page, facts), "numbers {")
 	text, _, _ = strings.Cut("{"+text, "\n")
 	if err := json.Unmarshal([]byte(text), &seen); err != nil {
 		t.Fatalf("read the numbers of the page: %v in %q", err, text)
@@ -146,7 +146,15 @@ func startDaemon(t *testing.T) *netfate {
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d.cmd = exec.Command(binary(t), "serve", "--config", path)
+	d.start("--config", path)
+	return d
+}
+
+// start starts `netfate serve`, and returns when it listens.
+func (d *netfate) start(args ...string) {
+	t := d.t
+	t.Helper()
+	d.cmd = exec.Command(binary(t), append([]string{"serve"}, args...)...)
 	stderr, err := d.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +187,6 @@ func startDaemon(t *testing.T) *netfate {
 	case <-time.After(3 * time.Minute):
 		t.Fatalf("netfate does not listen:\n%s", d.said())
 	}
-	return d
 }
 
 // binary is the netfate to test; without one it is built.
@@ -267,8 +274,8 @@ func (d *netfate) settle(client, server *netlab.NetNS) {
 	})
 }
 
-// browse plays the stories of ui/tests/live.mjs, and returns what they print.
-func browse(t *testing.T, page string, facts map[string]any) string {
+// browse plays the stories of a file of ui/tests, and returns what they print.
+func browse(t *testing.T, stories, page string, facts map[string]any) string {
 	t.Helper()
 	text, err := json.Marshal(facts)
 	if err != nil {
@@ -276,7 +283,7 @@ func browse(t *testing.T, page string, facts map[string]any) string {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "tools/ui", "live", page, "--facts", string(text))
+	cmd := exec.CommandContext(ctx, "tools/ui", stories, page, "--facts", string(text))
 	cmd.Dir = "../.."
 	out, err := cmd.CombinedOutput()
 	if err != nil {

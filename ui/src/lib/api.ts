@@ -109,6 +109,7 @@ export interface Status {
   version: string;
   started: string;
   time: string;
+  recording?: { file: string; start: string; end: string };
   store?: {
     engine: string;
     path: string;
@@ -200,10 +201,11 @@ export function address(path: string, params: Record<string, string | number | s
 }
 
 // Told is an answer, and when the server gave it, in seconds: its clock counts, not
-// this machine's.
+// this machine's. It stands still at the end of a recording.
 export interface Told<T> {
   data: T;
   at: number | null;
+  still: boolean;
 }
 
 export async function get<T>(url: string, signal?: AbortSignal): Promise<Told<T>> {
@@ -231,8 +233,9 @@ async function answer<T>(asked: Promise<Response>): Promise<Told<T>> {
   }
   const body: unknown = await response.json().catch(() => null);
   if (response.ok && body !== null) {
-    const at = Date.parse(response.headers.get('Date') ?? '') / 1000;
-    return { data: body as T, at: Number.isNaN(at) ? null : at };
+    const end = response.headers.get('Netfate-Time');
+    const at = Date.parse(end ?? response.headers.get('Date') ?? '') / 1000;
+    return { data: body as T, at: Number.isNaN(at) ? null : at, still: end !== null };
   }
   const p = (body ?? {}) as { title?: string; detail?: string };
   throw new Problem(p.title ?? response.statusText, response.status, p.detail ?? '');

@@ -33,7 +33,7 @@ export function ask<T>(
     try {
       const told = await (body ? post<T>(from, untrack(body), mine.signal) : get<T>(from, mine.signal));
       if (running !== mine) return;
-      page.hear(told.at);
+      page.hear(told.at, told.still);
       asked.at = page.now;
       asked.data = told.data;
       asked.problem = undefined;

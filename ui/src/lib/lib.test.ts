@@ -51,6 +51,8 @@ test('ranges move and zoom, never into the future', () => {
   expect(shifted(r, 0.5, now)).toEqual({ since: '2026-03-14T02:50:00Z', until: '2026-03-14T03:10:00Z' });
   expect(zoomed(r, 0.5, now)).toEqual({ since: '2026-03-14T02:55:00Z', until: '2026-03-14T03:05:00Z' });
   expect(zoomed(r, 2, now)).toEqual({ since: '2026-03-14T02:30:00Z', until: '2026-03-14T03:10:00Z' });
+  const short = { since: '2026-03-14T02:59:20Z', until: '2026-03-14T03:00:40Z' };
+  expect(zoomed(short, 0.5, now)).toEqual({ since: '2026-03-14T02:59:30Z', until: '2026-03-14T03:00:30Z' });
   expect(zoomed({ since: 'x', until: 'now' }, 2, now)).toEqual({ since: 'x', until: 'now' });
 });
 

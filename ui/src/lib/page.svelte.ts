@@ -15,6 +15,7 @@ class Page {
   paused = $state(false);
   link: 'live' | 'lost' | 'waiting' = $state('waiting');
   #skew = 0;
+  #end: number | null = $state(null); // of a recording, in seconds
   #last = 0; // when the last beat was
 
   constructor() {
@@ -37,6 +38,7 @@ class Page {
     return this.#state;
   }
   get moves(): boolean {
+    if (this.#end !== null) return false;
     return this.#state.until === 'now' || timeless.has(this.#state.view);
   }
 
@@ -44,14 +46,18 @@ class Page {
     return this.#state.own[name] ?? otherwise;
   }
 
-  // now is the server's time in seconds, as far as its answers told.
+  // now is the server's time in seconds, as far as its answers told; of a recording its
+  // end.
   get now(): number {
+    if (this.#end !== null) return this.#end;
     return Date.now() / 1000 + this.#skew;
   }
 
-  // hear takes the server's time, which comes in whole seconds.
-  hear(at: number | null): void {
-    if (at === null) return;
+  // hear takes the server's time, which comes in whole seconds; it stands still if the
+  // answer is of a recording.
+  hear(at: number | null, still: boolean): void {
+    if (still) this.#end = at;
+    if (at === null || still) return;
     const skew = at - Date.now() / 1000;
     if (Math.abs(skew - this.#skew) > 2) this.#skew = skew;
   }

@@ -25,10 +25,11 @@ export function shifted(r: Range, share: number, now: number): Range {
   return scaled(r, now, (from, length) => [from + share * length, from + length + share * length]);
 }
 
-// zoomed makes a range longer (factor > 1) or shorter about its middle.
+// zoomed makes a range longer (factor > 1) or shorter about its middle, but not shorter
+// than a minute: that is what a row of the history is of.
 export function zoomed(r: Range, factor: number, now: number): Range {
   return scaled(r, now, (from, length) => {
-    const half = Math.max((length * factor) / 2, 1);
+    const half = Math.max((length * factor) / 2, 30);
     return [from + length / 2 - half, from + length / 2 + half];
   });
 }

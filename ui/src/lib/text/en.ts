@@ -2,6 +2,7 @@
 // sees to it. {x} is put in.
 export const en = {
   skip: 'Skip to content',
+  recording: 'recording',
   'nav.label': 'Views',
   'view.fate': 'Fate',
   'view.traffic': 'Traffic',

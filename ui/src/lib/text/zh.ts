@@ -2,6 +2,7 @@ import type { Key } from './en';
 
 export const zh: Record<Key, string> = {
   skip: '跳到正文',
+  recording: '记录文件',
   'nav.label': '视图',
   'view.fate': '去向',
   'view.traffic': '流量',

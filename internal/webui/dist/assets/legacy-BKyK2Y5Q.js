@@ -1,0 +1,1 @@
+import{ht as e}from"./index-BwDJ_hY4.js";e();
