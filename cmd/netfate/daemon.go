@@ -23,6 +23,7 @@ import (
 	"github.com/netfate/netfate/internal/config"
 	"github.com/netfate/netfate/internal/export/prometheus"
 	"github.com/netfate/netfate/internal/history"
+	"github.com/netfate/netfate/internal/history/clickhouse"
 	"github.com/netfate/netfate/internal/history/duckdb"
 	"github.com/netfate/netfate/internal/history/memory"
 	"github.com/netfate/netfate/internal/inventory"
@@ -32,6 +33,9 @@ import (
 // openStore opens the store that the configuration names; in memory where this
 // netfate cannot have one on disk.
 func openStore(cfg *config.History) (history.Store, error) {
+	if clickhouse.IsURL(cfg.Path) {
+		return openFleet(cfg)
+	}
 	inMemory := memory.New(memory.Config{MaxRows: cfg.MemoryRows})
 	if cfg.Path == config.None {
 		return inMemory, nil
