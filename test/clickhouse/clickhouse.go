@@ -33,11 +33,17 @@ const config = `<yandex>
 	<path>%[1]s/data/</path> <tmp_path>%[1]s/tmp/</tmp_path> <user_files_path>%[1]s/files/</user_files_path>
 	<timezone>Asia/Shanghai</timezone> <mark_cache_size>67108864</mark_cache_size>
 	<users_config>users.xml</users_config> <default_profile>default</default_profile> <default_database>default</default_database>
+	<remote_servers><` + Cluster + `>%[4]s</` + Cluster + `></remote_servers>
 </yandex>
 `
 
+// Cluster is what servers that know each other call themselves.
+const Cluster = "fleet"
+
+const shard = "<shard><replica><host>127.0.0.1</host><port>%d</port><user>%s</user><password>%s</password></replica></shard>"
+
 const users = `<yandex>
-	<profiles><default/></profiles> <quotas><default/></quotas>
+	<profiles><default><insert_distributed_sync>1</insert_distributed_sync></default></profiles> <quotas><default/></quotas>
 	<users><%[1]s><password>%[2]s</password><networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota></%[1]s></users>
 </yandex>
 `
@@ -54,19 +60,37 @@ type Server struct {
 // Start starts a server that is killed when the test ends.
 func Start(tb testing.TB) *Server {
 	tb.Helper()
+	return StartShards(tb, 1)[0]
+}
+
+// StartShards starts servers that know each other as the shards of [Cluster].
+func StartShards(tb testing.TB, n int) (all []*Server) {
+	tb.Helper()
+	var password bytes.Buffer
+	if err := xml.EscapeText(&password, []byte(Password)); err != nil {
+		tb.Fatal(err)
+	}
+	ports := freePorts(tb, 2*n)
+	var shards strings.Builder
+	for i := range n {
+		fmt.Fprintf(&shards, shard, ports[2*i+1], User, password.String())
+	}
+	for i := range n {
+		all = append(all, start(tb, ports[2*i], ports[2*i+1], password.String(), shards.String()))
+	}
+	return all
+}
+
+func start(tb testing.TB, http, tcp int, password, shards string) *Server {
+	tb.Helper()
 	dir, err := os.MkdirTemp("", "netfate-clickhouse-")
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
-	ports := freePorts(tb)
-	s := &Server{Addr: fmt.Sprint("127.0.0.1:", ports[0]), dir: dir, program: program(tb)}
-	var password bytes.Buffer
-	if err := xml.EscapeText(&password, []byte(Password)); err != nil {
-		tb.Fatal(err)
-	}
+	s := &Server{Addr: fmt.Sprint("127.0.0.1:", http), dir: dir, program: program(tb)}
 	for name, text := range map[string]string{
-		"config.xml": fmt.Sprintf(config, dir, ports[0], ports[1]), "users.xml": fmt.Sprintf(users, User, password.String()),
+		"config.xml": fmt.Sprintf(config, dir, http, tcp, shards), "users.xml": fmt.Sprintf(users, User, password),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			tb.Fatal(err)
@@ -131,6 +155,22 @@ func (s *Server) answers() bool {
 	return false
 }
 
+// CPU is the time of processors that the server has taken (proc_pid_stat(5)).
+func (s *Server) CPU(tb testing.TB) time.Duration {
+	tb.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.process.Process.Pid))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	var user, system int64
+	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
+		tb.Fatal(err)
+	}
+	const tick = time.Second / 100 // USER_HZ
+	return time.Duration(user+system) * tick
+}
+
 // Kill kills the server as a failing host does. It may be called again.
 func (s *Server) Kill() {
 	_ = s.process.Process.Kill() // it may have ended
@@ -153,16 +193,16 @@ func program(tb testing.TB) string {
 	return ""
 }
 
-// freePorts are two that nobody listens at.
-func freePorts(tb testing.TB) (ports [2]int) {
+// freePorts are some that nobody listens at.
+func freePorts(tb testing.TB, n int) (ports []int) {
 	tb.Helper()
-	for i := range ports {
+	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			tb.Fatal(err)
 		}
 		defer l.Close()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports
 }

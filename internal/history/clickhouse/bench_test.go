@@ -6,7 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/netfate/netfate/internal/history"
+	"github.com/netfate/netfate/internal/record"
 	server "github.com/netfate/netfate/test/clickhouse"
 	"github.com/netfate/netfate/test/historytest"
 )
@@ -22,14 +25,23 @@ func BenchmarkHosts(b *testing.B) {
 			for i := range stores {
 				stores[i] = open(b, Config{URL: srv.URL("bench")})
 			}
-			b.ResetTimer()
+			batches := make([]*record.Batch, minutes)
+			var client time.Duration
+			theirs := srv.CPU(b)
 			rows := 0
+			b.ResetTimer()
 			for n := range b.N {
+				b.StopTimer()
+				for m := range batches {
+					batches[m] = historytest.Traffic(n*minutes+m, flows)
+				}
+				before := own(b)
+				b.StartTimer()
 				var all sync.WaitGroup
 				for _, s := range stores {
 					all.Go(func() {
-						for m := range minutes {
-							if err := s.Put(b.Context(), historytest.Traffic(n*minutes+m, flows)); err != nil {
+						for _, batch := range batches {
+							if err := s.Put(b.Context(), batch); err != nil {
 								b.Error(err)
 							}
 						}
@@ -39,10 +51,13 @@ func BenchmarkHosts(b *testing.B) {
 					})
 				}
 				all.Wait()
+				client += own(b) - before
 				rows += hosts * flows * minutes
 			}
 			b.StopTimer()
 			b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "rows/s")
+			b.ReportMetric(float64(client.Microseconds())/float64(rows), "client-µs/row")
+			b.ReportMetric(float64((srv.CPU(b)-theirs).Microseconds())/float64(rows), "server-µs/row")
 			st, err := stores[0].Status(b.Context())
 			if err != nil {
 				b.Fatal(err)
@@ -72,6 +87,16 @@ func BenchmarkHosts(b *testing.B) {
 			}
 		})
 	}
+}
+
+// own is the time of processors that this process has taken.
+func own(b *testing.B) time.Duration {
+	b.Helper()
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // BenchmarkMinutes adds up and seals the flows of a minute, without a server.

@@ -25,7 +25,7 @@ import (
 	"github.com/netfate/netfate/test/historytest"
 )
 
-var kills = flag.Int("kills", 1, "how often the server is killed while it takes rows")
+var long = flag.Bool("long", false, "run the long form: the server is killed twenty times, the suite runs on two servers")
 
 // patience is how long something that is tried again may take to come about.
 const patience = time.Minute
@@ -144,7 +144,11 @@ func TestKilled(t *testing.T) {
 			}
 		}
 	}()
-	for range *kills {
+	kills := 1
+	if *long {
+		kills = 20
+	}
+	for range kills {
 		time.Sleep(300 * time.Millisecond)
 		srv.Kill()
 		srv.Run(t)

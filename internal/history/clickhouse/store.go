@@ -345,10 +345,12 @@ func (s *store) amounts(ctx context.Context, st *history.Status) error {
 	}
 	for _, k := range s.kinds {
 		one := history.KindStatus{Kind: k.name, Resolution: resolution}
+		here := false
 		for _, row := range a.Data {
 			if word(row[0]) != k.name {
 				continue
 			}
+			here = true
 			if one.Rows, err = strconv.ParseInt(word(row[1]), 10, 64); err != nil {
 				return err
 			}
@@ -361,11 +363,30 @@ func (s *store) amounts(ctx context.Context, st *history.Status) error {
 				return err
 			}
 		}
+		if !here { // empty, or elsewhere: a Distributed table has no parts
+			if err := s.amount(ctx, &one); err != nil {
+				return err
+			}
+		}
 		if !one.Oldest.IsZero() && (st.Oldest.IsZero() || one.Oldest.Before(st.Oldest)) {
 			st.Oldest = one.Oldest
 		}
 		st.Kinds = append(st.Kinds, one)
 	}
+	return nil
+}
+
+// amount finds out how much there is of one kind, by looking at all of it.
+func (s *store) amount(ctx context.Context, k *history.KindStatus) error {
+	a, err := s.client.query(ctx, "SELECT count(), toUInt32(min(time)), toUInt32(max(time)) FROM "+k.Kind, s.bounds())
+	if err != nil || len(a.Data) != 1 {
+		return err
+	}
+	got, err := uints(a.Data[0])
+	if err != nil || got[0] == 0 {
+		return err
+	}
+	k.Rows, k.Oldest, k.Newest = int64(got[0]), time.Unix(int64(got[1]), 0).UTC(), time.Unix(int64(got[2]), 0).UTC()
 	return nil
 }
 

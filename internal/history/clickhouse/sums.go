@@ -30,7 +30,7 @@ func (q *question) lines(sum string, conditions ...string) lines {
 	for _, c := range q.by {
 		keys, columns = append(keys, c.key()), append(columns, quoted(c.name))
 	}
-	l := lines{top: fmt.Sprintf("(%[1]s) IN (SELECT %[1]s FROM %[2]s%[3]s GROUP BY %[4]s ORDER BY %[5]s DESC, %[4]s LIMIT %[6]d)",
+	l := lines{top: fmt.Sprintf("(%[1]s) GLOBAL IN (SELECT %[1]s FROM %[2]s%[3]s GROUP BY %[4]s ORDER BY %[5]s DESC, %[4]s LIMIT %[6]d)",
 		strings.Join(keys, ", "), q.kind.name, q.filter(conditions...), strings.Join(columns, ", "), sum, q.limit)}
 	for _, key := range keys {
 		l.keys = append(l.keys, fmt.Sprintf("if(is_top, %s, '')", key))
