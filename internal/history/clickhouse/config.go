@@ -42,6 +42,9 @@ type Config struct {
 	// MaxPending is how many rows of minutes that go on are held, 0 for 65,536; at
 	// that many they are sent early.
 	MaxPending int
+	// Spread is how long after its end a minute is sent at the latest, 0 for 45 s. Each
+	// host has a moment of its own.
+	Spread time.Duration
 	// Fresh is how old what a reader on this host sees of it may be, 0 for 10 s.
 	Fresh time.Duration
 	// Retry is the time between two attempts to reach a server that is away, 0 for 10 s.
@@ -63,6 +66,7 @@ func (c Config) withDefaults() Config {
 	c.Memory = cmp.Or(c.Memory, 1<<30)
 	c.MaxQueue = cmp.Or(c.MaxQueue, 1<<18)
 	c.MaxPending = cmp.Or(c.MaxPending, 1<<16)
+	c.Spread = cmp.Or(c.Spread, 45*time.Second)
 	c.Fresh = cmp.Or(c.Fresh, 10*time.Second)
 	c.Retry = cmp.Or(c.Retry, 10*time.Second)
 	c.Patience = cmp.Or(c.Patience, 30*time.Second)

@@ -277,6 +277,46 @@ func TestRoom(t *testing.T) {
 	closed(t, s)
 }
 
+// TestMinutes has a minute come in intervals: it is sent when it is over, and once.
+func TestMinutes(t *testing.T) {
+	srv := server.Start(t)
+	s := open(t, Config{URL: srv.URL("minutes"), Spread: time.Nanosecond})
+	for second := 0; second <= 65; second += 5 {
+		at := historytest.Begin().Add(time.Duration(second) * time.Second)
+		if err := s.Put(t.Context(), historytest.Batch(at, historytest.Flow(at, "curl", 443, 1))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reader := open(t, Config{URL: srv.URL("minutes"), ReadOnly: true}) // who asks s has it send
+	for begin := time.Now(); sum(t, reader) == 0; time.Sleep(20 * time.Millisecond) {
+		if time.Since(begin) > patience {
+			t.Fatal("the minute that is over does not come")
+		}
+	}
+	got, err := reader.Rows(t.Context(), history.Question{Kind: history.Flows})
+	if err != nil || len(got.Rows) != 1 || sum(t, reader) != 12 {
+		t.Errorf("got %v, error %v; want one row of 12 packets", got.Rows, err)
+	}
+	closed(t, s)
+	if got := sum(t, reader); got != 14 {
+		t.Errorf("closed: got %d packets, want 14", got)
+	}
+	closed(t, reader)
+}
+
+// TestSpread has a fleet's hosts send one after the other.
+func TestSpread(t *testing.T) {
+	var seconds [45]int
+	for n := range 10_000 {
+		seconds[sendingTime(fmt.Sprint("host-", n), 45*time.Second)/time.Second]++
+	}
+	for at, n := range seconds {
+		if n < 100 || n > 400 {
+			t.Errorf("after %d s %d hosts of 10,000 send, want some 222", at, n)
+		}
+	}
+}
+
 // TestTables has tables that are older, newer, gone, and days that are too old.
 func TestTables(t *testing.T) {
 	srv := server.Start(t)

@@ -21,7 +21,6 @@ type minutes struct {
 	host   string    // of records that do not say
 	tables []pending // by kind
 	len    int       // rows of all kinds
-	newest int64     // the newest minute, in seconds
 	buf    []byte
 }
 
@@ -51,7 +50,7 @@ func (m *minutes) clear() {
 	for i := range m.tables {
 		m.tables[i].rows = map[string]int{}
 	}
-	m.len, m.newest = 0, 0
+	m.len = 0
 }
 
 // add adds a batch up.
@@ -79,7 +78,6 @@ func (m *minutes) addRecord(at int, rec any, when time.Time, n uint64) {
 		p.keys = append(p.keys, key)
 		p.cells = append(p.cells, make([]cell, len(k.rest))...)
 		m.len++
-		m.newest = max(m.newest, minute)
 	}
 	cells := p.cells[row*len(k.rest):][:len(k.rest)]
 	for j, i := range k.rest {

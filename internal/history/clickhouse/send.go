@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"strings"
 	"time"
 
 	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/record"
 )
+
+// silent is after how long rows are sent of minutes of which nothing tells that they are
+// over.
+const silent = 2 * time.Minute
 
 // drainTime is how long batches that waited are sent before what comes is looked at.
 const drainTime = time.Second
@@ -32,12 +37,20 @@ func (s *store) run() {
 			}
 			s.serve(o)
 		case <-tick.C:
-			if (s.pending.len > 0 || s.hasLost()) && time.Since(s.sent) > time.Minute {
-				_ = s.write() // told by degrade
-			}
+			s.tick()
 			s.drain()
 			s.keep()
 		}
+	}
+}
+
+// tick sends what has waited long enough.
+func (s *store) tick() {
+	switch {
+	case len(s.ready) > 0 && !time.Now().Before(s.due):
+		_ = s.hand() // told by degrade
+	case (s.pending.len > 0 || s.hasLost()) && time.Since(s.sent) > silent:
+		_ = s.write()
 	}
 }
 
@@ -52,38 +65,79 @@ func (s *store) serve(o order) {
 		return
 	}
 	s.waiting.Add(-o.rows)
-	before := s.pending.newest
-	s.pending.add(o.batch)
-	// A new minute began, so those before are over. What comes faster than time goes by,
+	// A new minute begins, so those before are over. What comes faster than time goes by,
 	// from a recording, is sent in larger parts.
-	over := before > 0 && s.pending.newest > before && time.Since(s.sent) > shortest
-	if over || s.pending.len >= s.cfg.MaxPending {
+	if minute := minuteOfBatch(o.batch); minute > s.minute {
+		if s.minute = minute; s.pending.len > 0 && time.Since(s.sealed) > shortest {
+			_ = s.seal() // told by it
+		}
+	}
+	s.pending.add(o.batch)
+	if s.pending.len >= s.cfg.MaxPending {
 		_ = s.write() // told by degrade
 	}
 }
 
-// write sends what is pending, or has it wait. The error says that some of it is not
-// durable.
-func (s *store) write() error {
-	s.sent = time.Now()
+// minuteOfBatch is the minute in which a batch began.
+func minuteOfBatch(b *record.Batch) int64 {
+	if b.Start.IsZero() {
+		return b.End.Unix() / 60
+	}
+	return b.Start.Unix() / 60
+}
+
+// sendingTime is how long after the end of a minute a host sends it: hosts of other names
+// wait for other times, else a fleet would send at once.
+func sendingTime(host string, spread time.Duration) time.Duration {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(host)) // it never fails
+	return time.Duration(float64(spread) * float64(h.Sum32()) / (1 << 32))
+}
+
+// seal makes batches of what is pending, which are sent when this host's moment comes,
+// or at once if there are many.
+func (s *store) seal() error {
+	s.sealed = time.Now()
 	if len(s.spool.held) == 0 || s.closing.Load() {
 		s.tellLost() // else it might be given up itself
 	}
-	if s.pending.len == 0 {
-		if s.cfg.Spool == "" && len(s.spool.held) > 0 {
-			return fmt.Errorf("history: %s", s.Degraded())
-		}
-		return nil
-	}
+	rows := s.pending.len
 	all, err := s.pending.seal()
 	if err != nil {
+		s.tell(fmt.Sprintf("history: %v", err))
 		return err
 	}
+	if len(s.ready) == 0 {
+		s.due = s.sealed.Add(sendingTime(s.cfg.Host, s.cfg.Spread))
+	}
+	s.ready, s.readyRows = append(s.ready, all...), s.readyRows+rows
+	if s.readyRows >= s.cfg.MaxPending {
+		return s.hand()
+	}
+	return nil
+}
+
+// hand sends what is ready, or has it wait. The error says that some of it is not
+// durable.
+func (s *store) hand() error {
+	all := s.ready
+	s.ready, s.readyRows = nil, 0
 	var errs []error
 	for _, b := range all {
 		errs = append(errs, s.deliver(b))
 	}
 	return errors.Join(errs...)
+}
+
+// write sends all there is, that of the minute that goes on too. The error says that
+// some of it is not durable.
+func (s *store) write() error {
+	s.sent = time.Now()
+	err := errors.Join(s.seal(), s.hand())
+	if err == nil && s.cfg.Spool == "" && len(s.spool.held) > 0 {
+		return fmt.Errorf("history: %s", s.Degraded())
+	}
+	return err
 }
 
 // hasLost reports whether rows were given up that no record tells of yet.

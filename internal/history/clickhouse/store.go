@@ -51,11 +51,17 @@ type store struct {
 	pending *minutes
 	spool   *spool
 	lost    map[string]uint64 // rows given up that are not in pending yet
-	sent    time.Time         // the last time that pending was sent
-	tried   time.Time         // the last attempt to reach a server that is away
-	kept    time.Time         // the last look for days that are too old
-	made    bool              // the tables are there
-	told    string            // what was said last
+	sent    time.Time         // the last time that all there was was sent
+	minute  int64             // that in which the newest batch began
+	sealed  time.Time         // the last time that pending became batches
+	due     time.Time         // when ready is sent
+	ready   []*batch
+	// readyRows is how many rows these have.
+	readyRows int
+	tried     time.Time // the last attempt to reach a server that is away
+	kept      time.Time // the last look for days that are too old
+	made      bool      // the tables are there
+	told      string    // what was said last
 }
 
 // order is what run is asked to do: to take a batch, or to send and answer.
@@ -72,8 +78,8 @@ const (
 	maxOrders = 256
 	// maxQuestions is how many statements of users run at once.
 	maxQuestions = 2
-	// shortest is the time between two inserts that nobody asked for, unless there is much
-	// to insert.
+	// shortest is the time between two times that minutes become batches, unless there is
+	// much to insert.
 	shortest = time.Second
 	// questionTime bounds every question that brings no bound of its own.
 	questionTime = 30 * time.Second
