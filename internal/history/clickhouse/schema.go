@@ -180,8 +180,8 @@ func newKinds() (all []*kind) {
 // dialect is what a server understands. There is one schema, and two ways to say it.
 type dialect struct {
 	version string
-	// modern says that the server has LowCardinality, codecs, and windows in which it
-	// recognises a batch by itself: those since 22.8 do.
+	// modern says that the server has LowCardinality, codecs, and inserts that it collects
+	// before it writes: those since 22.8 do.
 	modern bool
 }
 
@@ -196,11 +196,11 @@ func newDialect(version string) dialect {
 
 // insertSettings are those of inserts. A modern server adds up the inserts of many hosts before it
 // writes, and answers when that is done.
-func (d dialect) insertSettings(id string) map[string]string {
+func (d dialect) insertSettings() map[string]string {
 	if !d.modern {
 		return nil
 	}
-	return map[string]string{"async_insert": "1", "wait_for_async_insert": "1", "insert_deduplication_token": id}
+	return map[string]string{"async_insert": "1", "wait_for_async_insert": "1"}
 }
 
 // create is the statement that makes a kind's table.
@@ -221,9 +221,6 @@ func (d dialect) create(k *kind) string {
 	fmt.Fprintf(&b, ", %s UInt16", rowColumn)
 	codec("T64, ZSTD(1)")
 	b.WriteString(") ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time)")
-	if d.modern {
-		b.WriteString(" SETTINGS non_replicated_deduplication_window = 10000")
-	}
 	return b.String()
 }
 

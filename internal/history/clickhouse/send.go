@@ -276,7 +276,7 @@ func (s *store) insert(b *batch) error {
 	if err != nil {
 		return err
 	}
-	r := &request{statement: b.Insert, body: b.body, id: b.ID, settings: d.insertSettings(b.ID)}
+	r := &request{statement: b.Insert, body: b.body, id: b.ID, settings: d.insertSettings()}
 	err = s.client.exec(ctx, r)
 	if e := (*refusal)(nil); errors.As(err, &e) && e.outdated() {
 		s.made = false

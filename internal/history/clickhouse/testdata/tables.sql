@@ -239,7 +239,7 @@ CREATE TABLE IF NOT EXISTS drops (time DateTime('UTC') CODEC(DoubleDelta, ZSTD(1
 	`inner_src_port` UInt16 CODEC(ZSTD(1)),
 	`inner_dst_addr` String CODEC(ZSTD(1)),
 	`inner_dst_port` UInt16 CODEC(ZSTD(1)),
-	`name` LowCardinality(String) CODEC(ZSTD(1)), batch String CODEC(ZSTD(1)), row UInt16 CODEC(T64, ZSTD(1))) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time) SETTINGS non_replicated_deduplication_window = 10000;
+	`name` LowCardinality(String) CODEC(ZSTD(1)), batch String CODEC(ZSTD(1)), row UInt16 CODEC(T64, ZSTD(1))) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time);
 CREATE TABLE IF NOT EXISTS flows (time DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)),
 	`host` LowCardinality(String) CODEC(ZSTD(1)),
 	`netns` UInt32 CODEC(ZSTD(1)),
@@ -274,7 +274,7 @@ CREATE TABLE IF NOT EXISTS flows (time DateTime('UTC') CODEC(DoubleDelta, ZSTD(1
 	`retransmits` UInt64 CODEC(ZSTD(1)),
 	`rtt_us` UInt64 CODEC(ZSTD(1)),
 	`name` LowCardinality(String) CODEC(ZSTD(1)),
-	`other` UInt8 CODEC(ZSTD(1)), batch String CODEC(ZSTD(1)), row UInt16 CODEC(T64, ZSTD(1))) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time) SETTINGS non_replicated_deduplication_window = 10000;
+	`other` UInt8 CODEC(ZSTD(1)), batch String CODEC(ZSTD(1)), row UInt16 CODEC(T64, ZSTD(1))) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time);
 CREATE TABLE IF NOT EXISTS conns (time DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)),
 	`conns` UInt64 CODEC(ZSTD(1)),
 	`failed` UInt64 CODEC(ZSTD(1)),
@@ -311,7 +311,7 @@ CREATE TABLE IF NOT EXISTS conns (time DateTime('UTC') CODEC(DoubleDelta, ZSTD(1
 	`rwnd_limited_us` UInt64 CODEC(ZSTD(1)),
 	`closed_by` LowCardinality(String) CODEC(ZSTD(1)),
 	`error` LowCardinality(String) CODEC(ZSTD(1)),
-	`name` LowCardinality(String) CODEC(ZSTD(1)), batch String CODEC(ZSTD(1)), row UInt16 CODEC(T64, ZSTD(1))) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time) SETTINGS non_replicated_deduplication_window = 10000;
+	`name` LowCardinality(String) CODEC(ZSTD(1)), batch String CODEC(ZSTD(1)), row UInt16 CODEC(T64, ZSTD(1))) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time);
 CREATE TABLE IF NOT EXISTS requests (time DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)),
 	`requests` UInt64 CODEC(ZSTD(1)),
 	`errors` UInt64 CODEC(ZSTD(1)),
@@ -348,7 +348,7 @@ CREATE TABLE IF NOT EXISTS requests (time DateTime('UTC') CODEC(DoubleDelta, ZST
 	`response_bytes` UInt64 CODEC(ZSTD(1)),
 	`latency_us` UInt64 CODEC(ZSTD(1)),
 	`error` LowCardinality(String) CODEC(ZSTD(1)),
-	`one_in` UInt32 CODEC(ZSTD(1)), batch String CODEC(ZSTD(1)), row UInt16 CODEC(T64, ZSTD(1))) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time) SETTINGS non_replicated_deduplication_window = 10000;
+	`one_in` UInt32 CODEC(ZSTD(1)), batch String CODEC(ZSTD(1)), row UInt16 CODEC(T64, ZSTD(1))) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time);
 CREATE TABLE IF NOT EXISTS queries (time DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)),
 	`queries` UInt64 CODEC(ZSTD(1)),
 	`unanswered` UInt64 CODEC(ZSTD(1)),
@@ -379,7 +379,7 @@ CREATE TABLE IF NOT EXISTS queries (time DateTime('UTC') CODEC(DoubleDelta, ZSTD
 	`retries` UInt64 CODEC(ZSTD(1)),
 	`server` LowCardinality(String) CODEC(ZSTD(1)),
 	`truncated` UInt8 CODEC(ZSTD(1)),
-	`error` LowCardinality(String) CODEC(ZSTD(1)), batch String CODEC(ZSTD(1)), row UInt16 CODEC(T64, ZSTD(1))) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time) SETTINGS non_replicated_deduplication_window = 10000;
+	`error` LowCardinality(String) CODEC(ZSTD(1)), batch String CODEC(ZSTD(1)), row UInt16 CODEC(T64, ZSTD(1))) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time);
 CREATE TABLE IF NOT EXISTS ledger (time DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)),
 	`host` LowCardinality(String) CODEC(ZSTD(1)),
 	`scope` LowCardinality(String) CODEC(ZSTD(1)),
@@ -403,10 +403,10 @@ CREATE TABLE IF NOT EXISTS ledger (time DateTime('UTC') CODEC(DoubleDelta, ZSTD(
 	`container_name` LowCardinality(String) CODEC(ZSTD(1)),
 	`fact` LowCardinality(String) CODEC(ZSTD(1)),
 	`command` LowCardinality(String) CODEC(ZSTD(1)),
-	`skew_us` UInt64 CODEC(ZSTD(1)), batch String CODEC(ZSTD(1)), row UInt16 CODEC(T64, ZSTD(1))) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time) SETTINGS non_replicated_deduplication_window = 10000;
+	`skew_us` UInt64 CODEC(ZSTD(1)), batch String CODEC(ZSTD(1)), row UInt16 CODEC(T64, ZSTD(1))) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time);
 CREATE TABLE IF NOT EXISTS lost (time DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)),
 	`host` LowCardinality(String) CODEC(ZSTD(1)),
 	`place` LowCardinality(String) CODEC(ZSTD(1)),
 	`reason` LowCardinality(String) CODEC(ZSTD(1)),
 	`count` UInt64 CODEC(ZSTD(1)),
-	`effect` LowCardinality(String) CODEC(ZSTD(1)), batch String CODEC(ZSTD(1)), row UInt16 CODEC(T64, ZSTD(1))) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time) SETTINGS non_replicated_deduplication_window = 10000;
+	`effect` LowCardinality(String) CODEC(ZSTD(1)), batch String CODEC(ZSTD(1)), row UInt16 CODEC(T64, ZSTD(1))) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time);
