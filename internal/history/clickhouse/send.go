@@ -16,6 +16,10 @@ import (
 // over.
 const silent = 2 * time.Minute
 
+// closingTime is how long an insert may take when the store is closed: whoever ends is
+// waited for, and what is on disk is there.
+const closingTime = 5 * time.Second
+
 // drainTime is how long batches that waited are sent before what comes is looked at.
 const drainTime = time.Second
 
@@ -31,7 +35,9 @@ func (s *store) run() {
 		select {
 		case o, ok := <-s.orders:
 			if !ok {
-				s.drain()
+				if s.cfg.Spool == "" {
+					s.drain() // what is on disk is for the next one
+				}
 				_ = s.write() // what is lost by it is told by Close
 				return
 			}
@@ -267,7 +273,11 @@ func (s *store) count(ctx context.Context, statement string) (uint64, error) {
 
 // insert inserts a batch. Where the tables are gone it makes them and tries once more.
 func (s *store) insert(b *batch) error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Patience)
+	patience := s.cfg.Patience
+	if s.closing.Load() {
+		patience = min(patience, closingTime)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := s.make(ctx); err != nil {
 		return err
