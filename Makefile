@@ -18,6 +18,10 @@ TEST_PACKAGES := $(CLANG_PACKAGES) clang-format-19 gcc g++ libc6-dev systemtap-s
 	dnsmasq-base bind9-dnsutils openssl gnutls-bin podman runc rpm $(UI_PACKAGES)
 # For tests, unpacked below bin/ and not installed.
 WEB_PACKAGES := nginx wrk libluajit-5.1-2 android-libboringssl prometheus nfdump
+# A server that the history of many hosts is tried with, and what it links.
+CLICKHOUSE_PACKAGES := clickhouse-server clickhouse-common libboost-filesystem1.74.0 libboost-program-options1.74.0 libcapnp-0.9.2 libcctz2 libcpuinfo0 \
+	libdouble-conversion3 libfarmhash0 libicu72 libjemalloc2 libmariadb3 libmetrohash1 libodbc2 libpocodata80 libpocodataodbc80 libpocofoundation80 \
+	libpococrypto80 libpocojson80 libpocomongodb80 libpoconet80 libpoconetssl80 libpocoutil80 libpocoxml80 librdkafka1 libre2-9 libpcre3 libltdl7
 VM_PACKAGES := busybox-static cpio kmod qemu-system-x86 xz-utils
 DEMO_PACKAGES := iproute2 nftables iperf3 iputils-ping socat netcat-openbsd
 
@@ -123,13 +127,13 @@ test: ## run every check and every test, installing what they need
 	@$(MAKE) --no-print-directory check-format vet lint go-test ui-test kernel-test vm-test
 
 ifeq ($(LOCKED),)
-go-test: bin/cached/gcc
+go-test: bin/cached/gcc bin/clickhouse
 	$(WITH_COMPILED) CGO_ENABLED=1 $(GO) test -race -count=1 -p 2 -timeout 10m $(addprefix -exec=,$(AS_ROOT)) $(RACE_PACKAGES)
 
 kernel-test: build bin/web bin/cached/gcc bin/nfpm
 	$(WITH_COMPILED) NETFATE_BIN=$(abspath bin/netfate) $(GO) test -count=1 -p 1 -timeout 25m $(addprefix -exec=,$(AS_ROOT)) ./test/...
 else
-go-test: bin/cached/gcc
+go-test: bin/cached/gcc bin/clickhouse
 	@echo "make test: this host's kernel cannot load BPF programs any more: tests that need root run in QEMU only"
 	$(WITH_COMPILED) CGO_ENABLED=1 $(GO) test -race -count=1 -p 2 -timeout 10m -exec=$(abspath tools/unprivileged) $(RACE_PACKAGES)
 
@@ -163,6 +167,9 @@ bin/vm-matrix:
 
 bin/web: tools/unpack Makefile
 	tools/unpack $@ $(WEB_PACKAGES)
+
+bin/clickhouse: tools/unpack Makefile
+	tools/unpack $@ $(CLICKHOUSE_PACKAGES)
 
 check-format:
 	@bad=$$(gofmt -l $(GO_DIRS)) && [ -z "$$bad" ] || { echo "gofmt would change (run make format):" $$bad; exit 1; }

@@ -24,6 +24,7 @@ import (
 	"github.com/netfate/netfate/internal/config"
 	"github.com/netfate/netfate/internal/export/prometheus"
 	"github.com/netfate/netfate/internal/history"
+	"github.com/netfate/netfate/internal/history/clickhouse"
 	"github.com/netfate/netfate/internal/history/duckdb"
 	"github.com/netfate/netfate/internal/history/memory"
 	"github.com/netfate/netfate/internal/http"
@@ -48,6 +49,9 @@ func (m inMemory) Put(ctx context.Context, b *record.Batch) error {
 // openStore opens the store that the configuration names; in memory where this
 // netfate cannot have one on disk.
 func openStore(cfg *config.History) (history.Store, error) {
+	if clickhouse.IsURL(cfg.Path) {
+		return openFleet(cfg)
+	}
 	kept := inMemory{memory.New(memory.Config{MaxRows: cfg.MemoryRows})}
 	if cfg.Path == config.None {
 		return kept, nil

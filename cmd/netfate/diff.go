@@ -152,6 +152,9 @@ func (w *watch) side(ctx context.Context, arg string, cfg diff.Config) (s *diff.
 }
 
 func (w *watch) timeSide(ctx context.Context, arg string, since, until time.Time, outputs []agent.Output) error {
+	if err := needFile(w.past.query.path); err != nil {
+		return err
+	}
 	past, err := openPast(ctx, w.past.query.ask, since, until, history.Drops, history.Flows)
 	if err != nil {
 		return err

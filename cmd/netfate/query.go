@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/netfate/netfate/internal/history"
+	"github.com/netfate/netfate/internal/history/clickhouse"
 	"github.com/netfate/netfate/internal/history/duckdb"
 	"github.com/netfate/netfate/internal/history/remote"
 	"github.com/netfate/netfate/internal/view/table"
@@ -38,7 +39,9 @@ flows_5m, flows_1h and flows_1d too, which answer faster what is asked of long t
 'netfate query "DESCRIBE flows"' lists the columns; docs/history.md says what is kept.
 
 A running netfate that has the file open is asked for the answer, at its socket. The
-statement runs without files and network, for --timeout at the most, in DuckDB's SQL.`,
+statement runs without files and network, for --timeout at the most, in DuckDB's SQL.
+A history that many hosts share, --history clickhouse://USER@HOST:PORT/DATABASE, is
+asked in ClickHouse's; the password is in $NETFATE_CLICKHOUSE_PASSWORD.`,
 		Example: `  netfate query "SELECT reason, sum(packets) AS lost FROM drops GROUP BY reason ORDER BY lost DESC"
   netfate query "SELECT * FROM flows WHERE time > now() - INTERVAL 1 HOUR" -o csv
   netfate query "FROM requests WHERE status >= 500" -n 0 -o parquet=errors.parquet
@@ -65,7 +68,7 @@ statement runs without files and network, for --timeout at the most, in DuckDB's
 	f.StringVarP(&q.format, "output", "o", "table", "table, json (one object a line), csv or parquet=FILE")
 	f.IntVarP(&q.rows, "rows", "n", 1000, "rows to answer at the most (0: all, as far as memory reaches)")
 	f.DurationVar(&q.timeout, "timeout", 30*time.Second, "give up after this long")
-	f.StringVar(&q.path, "history", duckdb.DefaultPath, "file that has the history")
+	f.StringVar(&q.path, "history", duckdb.DefaultPath, "`file` that has the history, or clickhouse://USER@HOST:PORT/DATABASE")
 	f.StringVar(&q.socket, "socket", remote.DefaultSocket, "socket of the netfate to ask if that has the file open")
 	f.BoolVar(&list, "examples", false, "print ten useful statements")
 	return cmd
@@ -126,6 +129,9 @@ func (q *query) ask(ctx context.Context, statement string, l history.Limits) (t 
 
 // openHistory opens a history to be read.
 func openHistory(path string) (history.Store, error) {
+	if clickhouse.IsURL(path) {
+		return readFleet(path)
+	}
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("there is no history at %s: netfate record --history PATH makes one, --history says where it is", path)

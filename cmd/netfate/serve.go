@@ -34,7 +34,7 @@ import (
 const usualConfig = "/etc/netfate/netfate.yaml"
 
 func newServe() *cobra.Command {
-	var path, read string
+	var path, read, instead string
 	var check, defaults bool
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -53,6 +53,7 @@ certificate included. SIGTERM ends: what is attached is taken off, rows are writ
   netfate serve --print-config            every key, its meaning and its default
   netfate serve --check --config FILE     is a file right?
   netfate serve -r night.nfr              a recording, in the web page
+  sudo netfate serve --history clickhouse://netfate@db.example:8123/netfate
   curl --unix-socket /run/netfate/netfate.sock http://netfate/api/v1/status`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -62,7 +63,15 @@ certificate included. SIGTERM ends: what is attached is taken off, rows are writ
 			if read != "" && !cmd.Flags().Changed("config") {
 				return serveRecording(cmd.Context(), config.Default(), read) // what the daemon's file names may be for root alone
 			}
-			cfg, err := loadConfig(path, cmd.Flags().Changed("config"))
+			load := func() (config.Config, error) {
+				cfg, err := loadConfig(path, cmd.Flags().Changed("config"))
+				if err == nil && instead != "" {
+					cfg.History.Path = instead
+					err = cfg.Check()
+				}
+				return cfg, err
+			}
+			cfg, err := load()
 			if err != nil {
 				return usageError{err}
 			}
@@ -73,13 +82,14 @@ certificate included. SIGTERM ends: what is attached is taken off, rows are writ
 			if read != "" {
 				return serveRecording(cmd.Context(), cfg, read)
 			}
-			return serve(cmd.Context(), cfg, func() (config.Config, error) { return loadConfig(path, cmd.Flags().Changed("config")) })
+			return serve(cmd.Context(), cfg, load)
 		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&path, "config", usualConfig, "configuration `file`; the usual one need not be there")
 	f.StringVarP(&read, "read", "r", "", "show this recording `file` and watch nothing; needs no privileges")
+	f.StringVar(&instead, "history", "", "instead of history.path: a `file`, none, or clickhouse://USER@HOST:PORT/DATABASE")
 	f.BoolVar(&check, "check", false, "only say whether the configuration is right")
 	f.BoolVar(&defaults, "print-config", false, "print every key with its meaning and its default")
 	return cmd

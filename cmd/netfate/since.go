@@ -74,6 +74,9 @@ func (w *watch) fromHistory(ctx context.Context, kind string, outputs []agent.Ou
 	if !since.Before(until) {
 		return usagef("--since %s is not before --until %s", since.Format(time.RFC3339), until.Format(time.RFC3339))
 	}
+	if err := needFile(w.past.query.path); err != nil {
+		return err
+	}
 	w.past.query.socket = remote.DefaultSocket
 	s, err := openPast(ctx, w.past.query.ask, since, until, kind)
 	if err != nil {

@@ -122,6 +122,7 @@ func house() []place {
 		{dir: "test/handshake", level: programs, testing: true},
 		{dir: "test/historytest", level: gear, testing: true},
 		{dir: "test/exporttest", level: gear, testing: true},
+		{dir: "test/clickhouse", level: facts, stdOnly: true, testing: true},
 		{dir: "test/export", level: programs, testing: true},
 		{dir: "test/term", level: nouns, testing: true},
 		{dir: "test/netlab", level: nouns, ebpf: all, testing: true},

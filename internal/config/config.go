@@ -60,10 +60,19 @@ type Pods struct {
 
 // History is what is kept.
 type History struct {
-	Path       string        `yaml:"path" doc:"File of the history; none keeps the last rows in memory only."`
-	Size       Bytes         `yaml:"size" doc:"How large the file may grow; the oldest rows go first."`
+	Path       string        `yaml:"path" doc:"File of the history, or clickhouse://USER@HOST:PORT/DATABASE of one that many hosts share, clickhouses:// over TLS; none keeps the last rows in memory only."`
+	Size       Bytes         `yaml:"size" doc:"How large the file may grow, or what waits for ClickHouse; the oldest rows go first."`
 	Age        time.Duration `yaml:"age" doc:"How old rows may become: minutes are kept for 2 days, 5 minutes for 14, hours for 90, days for 730, and none for longer than this."`
 	MemoryRows int           `yaml:"memory_rows" doc:"Rows of each kind that are kept in memory where there is no file; some 600 bytes each."`
+	ClickHouse ClickHouse    `yaml:"clickhouse" doc:"For a path that is clickhouse://."`
+}
+
+// ClickHouse is what a history that many hosts share needs beside its URL.
+type ClickHouse struct {
+	PasswordFile string        `yaml:"password_file" doc:"File with the user's password, readable by netfate alone; empty takes NETFATE_CLICKHOUSE_PASSWORD of the environment."`
+	CA           string        `yaml:"ca" doc:"Authorities of the server's certificate, in PEM; empty is those of this host."`
+	Spool        string        `yaml:"spool" doc:"Directory where rows wait while the server is away, history.size at the most."`
+	Age          time.Duration `yaml:"age" doc:"Days of which all rows, of all hosts, are older than this are deleted; 0s deletes none. Set it on one host."`
 }
 
 // API is where and how questions are answered.
@@ -156,7 +165,7 @@ func Default() Config {
 			Drops: true, Flows: true, Conns: true, Queries: true, Requests: true, TLS: true, Ledger: true, Names: true, Budget: 0.02,
 		},
 		Identity: Identity{Runtimes: []string{"auto"}},
-		History:  History{Path: "/var/lib/netfate/history.duckdb", Size: 2e9, Age: 730 * 24 * time.Hour, MemoryRows: 1 << 16},
+		History:  History{Path: "/var/lib/netfate/history.duckdb", Size: 2e9, Age: 730 * 24 * time.Hour, MemoryRows: 1 << 16, ClickHouse: ClickHouse{Spool: "/var/lib/netfate/spool"}},
 		API: API{
 			Listen: []string{"unix:/run/netfate/netfate.sock", "127.0.0.1:7323"}, SocketMode: 0o660, Hosts: []string{},
 			Rate: 50, Burst: 200, QuestionTime: 20 * time.Second, Questions: 4, Clients: 256,
@@ -226,6 +235,22 @@ func (h *History) check(say func(key, format string, args ...any)) {
 	}
 	if h.MemoryRows < 1 || h.MemoryRows > 1<<24 {
 		say("history.memory_rows", "%d is not from 1 to %d", h.MemoryRows, 1<<24)
+	}
+	c := &h.ClickHouse
+	if strings.Contains(h.Path, "://") {
+		u, err := url.Parse(h.Path)
+		switch {
+		case err != nil || u.Host == "" || strings.TrimSuffix(u.Scheme, "s") != "clickhouse":
+			say("history.path", "it is no clickhouse://USER@HOST:PORT/DATABASE")
+		case strings.Contains(u.User.String(), ":"):
+			say("history.path", "it has a password, which history.clickhouse.password_file is for")
+		}
+	}
+	if !filepath.IsAbs(c.Spool) {
+		say("history.clickhouse.spool", "%q is no absolute path", c.Spool)
+	}
+	if c.Age != 0 && c.Age < 24*time.Hour {
+		say("history.clickhouse.age", "%v is less than 24h, and whole days are deleted", c.Age)
 	}
 }
 

@@ -47,7 +47,7 @@ interval: 1s
 sensors: {drops: false, flows: true, conns: false, queries: false, requests: false, tls: false, ledger: false,
   names: false, secrets: true, filter: port 53, budget: 0.5, measure: true}
 identity: {runtimes: ["cri:/run/r"], pods: {url: "https://n/pods", token_file: /t, ca_file: /c, skip_verify: true}}
-history: {path: none, size: 3GB, age: 48h, memory_rows: 9}
+history: {path: none, size: 3GB, age: 48h, memory_rows: 9, clickhouse: {password_file: /p, ca: /c, spool: /s, age: 48h}}
 api:
   listen: ["unix:/run/x", "[::1]:1"]
   socket_mode: 0600
@@ -111,6 +111,11 @@ func TestFaults(t *testing.T) {
 		{"type of a list", "api: {listen: {}}", "line 1"},
 		{"size", "history: {size: much}", `"much" is no size`},
 		{"negative size", "history: {size: -1GB}", "is no size"},
+		{"another database", "history: {path: 'postgres://db/x'}", "history.path: it is no clickhouse://USER@HOST:PORT/DATABASE"},
+		{"a password for everybody", "history: {path: 'clickhouse://u:p@db/x'}", "history.path: it has a password"},
+		{"a fleet", "history: {path: 'clickhouses://u@db/x', clickhouse: {age: 720h}}", ""},
+		{"relative spool", "history: {clickhouse: {spool: here}}", "history.clickhouse.spool"},
+		{"hours of a fleet", "history: {clickhouse: {age: 1h}}", "history.clickhouse.age: 1h0m0s is less than 24h"},
 		{"small size", "history: {size: 1MB}", "history.size: 1MB is less than"},
 		{"mode", "api: {socket_mode: 999}", "is no mode"},
 		{"interval", "interval: 1ms", "interval: 1ms is not from 100ms"},

@@ -59,10 +59,13 @@ func Parse(text []byte) (Config, error) {
 		wrong = append(wrong, err)
 	}
 	if len(wrong) == 0 { // of half a configuration the checks would be beside the point
-		wrong = c.check()
+		return c, c.Check()
 	}
 	return c, errors.Join(wrong...)
 }
+
+// Check returns what cannot be meant, one line for each fault.
+func (c *Config) Check() error { return errors.Join(c.check()...) }
 
 // unknown returns an error for each key below n that t does not have, with the
 // nearest one.

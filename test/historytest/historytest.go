@@ -22,8 +22,9 @@ func Begin() time.Time { return time.Date(2026, 3, 14, 3, 0, 0, 0, time.UTC) }
 
 // Promise is what a store promises beside what every one does.
 type Promise struct {
-	// SQL says that it answers statements.
-	SQL bool
+	// SQL says that it answers statements, and Dialect in which SQL; nil is DuckDB's.
+	SQL     bool
+	Dialect *Dialect
 	// Minutes says that rows are what a minute brought of equal fields, paths by their
 	// templates, and requests that were counted only are among them. Else they are
 	// records as they came.
@@ -32,6 +33,10 @@ type Promise struct {
 
 // Run runs the suite; open returns a new, empty store, which the suite closes.
 func Run(t *testing.T, promise Promise, open func(t *testing.T) history.Store) {
+	dialect := promise.Dialect
+	if dialect == nil {
+		dialect = duckDB()
+	}
 	for _, c := range []struct {
 		name  string
 		test  func(t *testing.T, s history.Store)
@@ -50,9 +55,9 @@ func Run(t *testing.T, promise Promise, open func(t *testing.T) history.Store) {
 		{"sums at every resolution", testResolutions, true},
 		{"late records", testLate, true},
 		{"wrong questions", testWrong, true},
-		{"statements", testStatements, promise.SQL},
+		{"statements", dialect.testStatements, promise.SQL},
 		{"views", testViews, promise.SQL},
-		{"statements that do more than read", testUnsafe, promise.SQL},
+		{"statements that do more than read", dialect.testUnsafe, promise.SQL},
 		{"at the same time", testConcurrent, true},
 	} {
 		if !c.needs {

@@ -65,51 +65,84 @@ func testWrong(t *testing.T, s history.Store) {
 	}
 }
 
-func testStatements(t *testing.T, s history.Store) {
+// Dialect is the statements that a store's SQL is tried with, where those differ.
+type Dialect struct {
+	// Answers have one value, after the suite has put a batch with a record of each
+	// kind.
+	Answers []Answer
+	// Ten answers 0 to 9 as n, the largest first, and Three three rows.
+	Ten, Three string
+	// Endless takes longer than anybody waits, Huge more memory than there is for it.
+	Endless, Huge string
+	// Lists are statements that list columns and tables, five or more.
+	Lists []string
+	// Unsafe are statements that nobody may have run, with a directory to write to.
+	Unsafe func(dir string) []string
+}
+
+// Answer is a statement and the value that it answers.
+type Answer struct {
+	Statement string
+	Want      any
+}
+
+// duckDB is DuckDB's.
+func duckDB() *Dialect {
+	return &Dialect{
+		Answers: []Answer{
+			{"SELECT sum(packets) FROM drops", int64(2)},
+			{"  select sum(packets) from drops; -- all of them\n", int64(2)},
+			{"WITH d AS (SELECT packets FROM drops) SELECT sum(packets) FROM d", int64(2)},
+			{"SELECT count(*) FROM requests WHERE path = '/users/{id}' AND status = 503", int64(1)},
+			{"SELECT 'a;b'", "a;b"}, {"SELECT NULL", nil}, {"SELECT 1.5::DOUBLE", 1.5}, {"SELECT time FROM flows", Begin()},
+			{"SELECT comm FROM flows", "curl"},
+		},
+		Ten: "SELECT * FROM range(10) r(n) ORDER BY n DESC", Three: "SELECT * FROM range(3)",
+		Endless: "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range * b.range % 7 = 1",
+		Huge:    "SELECT list(r.range) FROM range(1000000000) r",
+		Lists:   []string{"DESCRIBE flows", "SHOW TABLES"},
+		Unsafe:  unsafe,
+	}
+}
+
+func (d *Dialect) testStatements(t *testing.T, s history.Store) {
 	put(t, s, everything())
-	for _, c := range []struct {
-		statement string
-		want      any
-	}{
-		{"SELECT sum(packets) FROM drops", int64(2)},
-		{"  select sum(packets) from drops; -- all of them\n", int64(2)},
-		{"WITH d AS (SELECT packets FROM drops) SELECT sum(packets) FROM d", int64(2)},
-		{"SELECT count(*) FROM requests WHERE path = '/users/{id}' AND status = 503", int64(1)},
-		{"SELECT 'a;b'", "a;b"}, {"SELECT NULL", nil}, {"SELECT 1.5::DOUBLE", 1.5}, {"SELECT time FROM flows", Begin()},
-		{"SELECT comm FROM flows", "curl"},
-	} {
-		got := query(t, s, c.statement)
-		if len(got.Rows) != 1 || !cmp.Equal(got.Rows[0][0], c.want) {
-			t.Errorf("%s: got %v, want %v", c.statement, got.Rows, c.want)
+	for _, c := range d.Answers {
+		got := query(t, s, c.Statement)
+		if len(got.Rows) != 1 || !cmp.Equal(got.Rows[0][0], c.Want) {
+			t.Errorf("%s: got %v, want %v", c.Statement, got.Rows, c.Want)
 		}
 	}
-	cut, err := s.SQL(t.Context(), "SELECT * FROM range(10) r(n) ORDER BY n DESC", history.Limits{Rows: 3})
+	cut, err := s.SQL(t.Context(), d.Ten, history.Limits{Rows: 3})
 	if err != nil || !cut.Cut {
 		t.Fatalf("got cut %v, error %v", cut.Cut, err)
 	}
-	same(t, "a cut answer", column(t, cut, "n"), []any{int64(9), int64(8), int64(7)})
-	whole, err := s.SQL(t.Context(), "SELECT * FROM range(3)", history.Limits{Rows: 3})
+	var numbers []string
+	for _, n := range column(t, cut, "n") {
+		numbers = append(numbers, fmt.Sprint(n))
+	}
+	same(t, "a cut answer", numbers, []string{"9", "8", "7"})
+	whole, err := s.SQL(t.Context(), d.Three, history.Limits{Rows: 3})
 	if err != nil || whole.Cut || len(whole.Rows) != 3 {
 		t.Errorf("got %d rows, cut %v, error %v; want 3 whole", len(whole.Rows), whole.Cut, err)
 	}
 	units := query(t, s, "SELECT bytes_out FROM flows")
 	same(t, "columns", units.Columns, []history.Column{{Name: "bytes_out", Type: "uint", Unit: "bytes"}})
-	for _, statement := range []string{"DESCRIBE flows", "SHOW TABLES"} {
+	for _, statement := range d.Lists {
 		if got := query(t, s, statement); len(got.Rows) < 5 {
 			t.Errorf("%s: got %d rows", statement, len(got.Rows))
 		}
 	}
-	const forEver = "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range * b.range % 7 = 1"
-	if _, err := s.SQL(t.Context(), forEver, history.Limits{Time: 50 * time.Millisecond}); !errors.Is(err, history.ErrLimit) {
+	if _, err := s.SQL(t.Context(), d.Endless, history.Limits{Time: 50 * time.Millisecond}); !errors.Is(err, history.ErrLimit) {
 		t.Errorf("a statement without end: got error %v, want ErrLimit", err)
 	}
-	if _, err := s.SQL(t.Context(), "SELECT list(r.range) FROM range(1000000000) r", history.Limits{Time: time.Minute}); !errors.Is(err, history.ErrLimit) {
+	if _, err := s.SQL(t.Context(), d.Huge, history.Limits{Time: time.Minute}); !errors.Is(err, history.ErrLimit) {
 		t.Errorf("a statement that wants too much memory: got error %v, want ErrLimit", err)
 	}
 	query(t, s, "SELECT count(*) FROM flows")
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.SQL(gone, forEver, history.Limits{}); err == nil {
+	if _, err := s.SQL(gone, d.Endless, history.Limits{}); err == nil {
 		t.Errorf("nobody waits for the answer: got no error")
 	}
 }
@@ -130,10 +163,10 @@ func unsafe(dir string) []string {
 	}
 }
 
-func testUnsafe(t *testing.T, s history.Store) {
+func (d *Dialect) testUnsafe(t *testing.T, s history.Store) {
 	put(t, s, everything())
 	before := query(t, s, "SELECT count(*) FROM flows").Rows[0][0]
-	for _, statement := range unsafe(t.TempDir()) {
+	for _, statement := range d.Unsafe(t.TempDir()) {
 		name := statement[:min(len(statement), 60)]
 		if got, err := s.SQL(t.Context(), statement, history.Limits{Time: 5 * time.Second}); !errors.Is(err, history.ErrQuestion) {
 			t.Errorf("%s: got %v, error %v, want ErrQuestion", name, got.Rows, err)

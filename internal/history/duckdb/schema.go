@@ -33,18 +33,17 @@ func resolutions() [Resolutions]resolution {
 }
 
 // class says what becomes of a column when records are added up.
-type class uint8
+type class = history.Class
 
 const (
-	keyColumn     class = iota // tells rows apart
-	fineColumn                 // tells rows apart in minutes, and is null in what is longer
-	bucketColumn               // a duration, rounded, tells rows apart: so percentiles can be had of sums
-	latestColumn               // of rows of a minute the last one, then as bucketColumn
-	lettersColumn              // all letters of a minute, null in what is longer
-	textColumn                 // one of the texts
-	sumColumn
-	mostColumn
-	leftOut
+	keyColumn     = history.KeyClass
+	fineColumn    = history.FineClass
+	bucketColumn  = history.BucketClass
+	latestColumn  = history.LatestClass
+	lettersColumn = history.LettersClass
+	textColumn    = history.TextClass
+	sumColumn     = history.SumClass
+	mostColumn    = history.MostClass
 )
 
 // column is one column of a kind's tables, beside the time.
@@ -125,69 +124,24 @@ func (k *kind) weight() string {
 	return "1"
 }
 
-// exceptions are columns that do not become what their type and role say.
-func exceptions(kind string) map[string]class {
-	all := map[string]class{
-		"src_port": fineColumn, "pid": fineColumn, "inner_src_port": fineColumn, "tcp_flags": lettersColumn,
-		// What is said again with each line of the ledger.
-		"why": textColumn, "fact": textColumn, "command": textColumn, "counter": textColumn, "effect": textColumn,
-	}
-	of := map[string]map[string]class{
-		history.Drops: {"sample": leftOut, "length": leftOut},
-		history.Flows: {"rtt_us": latestColumn},
-		history.Conns: {
-			"rtt_min_us": leftOut, "rtt_var_us": leftOut, "zero_window": leftOut,
-			"backlog": leftOut, "backlog_max": leftOut, "syn_queue": leftOut, "overflows": leftOut,
-		},
-		history.Requests: {"query_string": leftOut, "trace_id": textColumn, "parent_id": leftOut},
-		history.Queries:  {"ttl_s": leftOut},
-		history.Ledger: {
-			"skew_us": mostColumn, "location": textColumn,
-			"comm": textColumn, "container_name": textColumn, "pid": leftOut,
-		},
-	}[kind]
-	for name, c := range of {
-		all[name] = c
-	}
-	return all
-}
-
 // newKind makes a kind of the fields of its record.
 func newKind(name string, rec any) *kind {
 	k := &kind{name: name}
 	for _, c := range history.Counts(name) {
 		k.columns = append(k.columns, column{name: c.Name, typ: "uint", class: sumColumn, count: c.Is})
 	}
-	special := exceptions(name)
 	empty := reflect.New(reflect.TypeOf(rec)).Elem()
 	fields := record.Fields(rec)
 	for i := range fields {
 		f := &fields[i]
-		c := column{name: f.Name, typ: f.Type, unit: f.Unit, class: classOf(name, f)}
-		if s, ok := special[f.Name]; ok {
-			c.class = s
-		}
-		if c.class == leftOut {
+		c := column{name: f.Name, typ: f.Type, unit: f.Unit, class: history.ClassOf(name, f)}
+		if c.class == history.LeftOut {
 			continue
 		}
 		c.form, c.offset = place(f, empty)
 		k.columns = append(k.columns, c)
 	}
 	return k
-}
-
-// classOf is the class by type and role. Times of single packets, lists and packets
-// cannot be added up.
-func classOf(kind string, f *record.Field) class {
-	switch {
-	case f.Hidden, f.Type == "time", f.Type == "strings", f.Type == "bytes":
-		return leftOut
-	case history.Adds(kind, f):
-		return sumColumn
-	case f.Unit == "us":
-		return bucketColumn
-	}
-	return keyColumn
 }
 
 // newKinds returns all kinds, in the order of history.Kinds.
