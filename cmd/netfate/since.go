@@ -31,7 +31,7 @@ type past struct {
 // pastFlags adds the flags of commands that the history can answer.
 func (w *watch) pastFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&w.past.since, "since", "", "show the history from then on: 03:00, 2026-11-30T03:00, -30m, -7d")
+	f.StringVar(&w.past.since, "since", "", "show the history from then on, by whole minutes: 03:00, 2026-11-30T03:00, -30m, -7d")
 	f.StringVar(&w.past.until, "until", "", "up to then, without --since from its beginning")
 	f.StringVar(&w.past.query.path, "history", duckdb.DefaultPath, "file that has the history")
 }
@@ -148,8 +148,9 @@ type pastSource struct {
 }
 
 // openPast goes to the first row, so that time of which there is nothing is not asked
-// for hour by hour.
+// for hour by hour. Rows are of whole minutes, and those count that began before since.
 func openPast(ctx context.Context, ask asker, since, until time.Time, kinds ...string) (*pastSource, error) {
+	since = since.Truncate(time.Minute)
 	s := &pastSource{ctx: ctx, ask: ask, kinds: kinds, window: time.Hour, shares: 1, steps: map[string]bool{}}
 	var times []string
 	for _, kind := range kinds {

@@ -106,11 +106,16 @@ func (f *file) check(q *history.Question) (c question, err error) {
 	if c.kind, err = f.kind(q.Kind); err != nil {
 		return c, err
 	}
-	if !q.Since.IsZero() {
-		c.since = ceil(q.Since)
-	}
 	if !q.Until.IsZero() {
 		c.until = ceil(q.Until)
+	}
+	if !q.Since.IsZero() {
+		// A row is of a whole minute, which counts if some of it is asked for.
+		c.since = max(q.Since.Unix(), 0)
+		c.since -= c.since % resolutions()[0].step
+	}
+	if !q.Until.IsZero() && !q.Until.After(q.Since) {
+		c.since = c.until
 	}
 	if c.limit == 0 {
 		c.limit = defaultLimit
