@@ -59,7 +59,10 @@ func openStore(cfg *config.History) (history.Store, error) {
 	if err := os.MkdirAll(filepath.Dir(cfg.Path), 0o750); err != nil {
 		return nil, fmt.Errorf("make the history's directory: %w", err)
 	}
-	files := duckdb.Config{Path: cfg.Path, MaxBytes: int64(cfg.Size), MaxAge: cfg.Age, Say: func(line string) { say("%s", line) }}
+	files := duckdb.Config{
+		Path: cfg.Path, MaxBytes: int64(cfg.Size), MaxAge: cfg.Age, Say: func(line string) { say("%s", line) },
+		Process: storeProcess, Data: storeData, Resident: storeResident, Memory: storeMemory, MaxAnswer: storeAnswer,
+	}
 	store, err := duckdb.Open(files)
 	if errors.Is(err, duckdb.ErrNoCgo) {
 		say("note: %v; the last %d rows of each kind are kept in memory", duckdb.ErrNoCgo, cfg.MemoryRows)
@@ -98,17 +101,20 @@ func (k *keeper) Batch(b *record.Batch) error {
 // Close implements agent.Sink. The store is closed later, when nobody asks any more.
 func (k *keeper) Close() error { return k.store.Flush(context.Background()) }
 
-// costMeter keeps what the sensors and this process cost, as it was measured last.
+// costMeter keeps what the sensors and this process cost, with that of the history, as
+// it was measured last.
 type costMeter struct {
+	store   history.Store
 	mu      sync.Mutex
 	at      time.Time
 	spent   time.Duration // CPU time of this process
+	beside  child
 	before  map[string]time.Duration
 	current api.Costs
 }
 
-func newCostMeter() *costMeter {
-	return &costMeter{before: map[string]time.Duration{}, current: api.Costs{Sensors: []api.Sensor{}}}
+func newCostMeter(store history.Store) *costMeter {
+	return &costMeter{store: store, before: map[string]time.Duration{}, current: api.Costs{Sensors: []api.Sensor{}}}
 }
 
 // take gets what the agent has measured.
@@ -120,7 +126,7 @@ func (m *costMeter) take(sensors []agent.SensorCost) {
 	var usage unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_SELF, &usage) == nil {
 		spent := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
-		m.current.Process.CPU = percent(spent-m.spent, passed)
+		m.current.Process.CPU = percent(spent-m.spent+m.beside.spent(m.child()), passed)
 		m.spent = spent
 	}
 	m.current.Sensors = []api.Sensor{}
@@ -151,8 +157,53 @@ func (m *costMeter) costs() api.Costs {
 	defer m.mu.Unlock()
 	c := m.current
 	c.Process.Goroutines = runtime.NumGoroutine()
-	c.Process.RSS = resident()
+	c.Process.RSS = resident("self")
+	if pid := m.child(); pid > 0 {
+		c.Process.RSS += resident(strconv.Itoa(pid))
+	}
 	return c
+}
+
+// child is the number of the history's process, 0 if it has none.
+func (m *costMeter) child() int {
+	if s, ok := m.store.(interface{ Process() int }); ok {
+		return s.Process()
+	}
+	return 0
+}
+
+// child is the CPU time of a process when it was asked for last.
+type child struct {
+	pid  int
+	time time.Duration
+}
+
+// spent is what the process has spent since; of another one all that it has.
+func (c *child) spent(pid int) time.Duration {
+	now := child{pid, cpuTime(pid)}
+	before := *c
+	*c = now
+	if pid != before.pid {
+		return now.time
+	}
+	return max(now.time-before.time, 0)
+}
+
+// cpuTime is the CPU time of a process (the 14th and 15th of proc_pid_stat(5)), 0 if it
+// cannot be read.
+func cpuTime(pid int) time.Duration {
+	const tick = 10 * time.Millisecond // USER_HZ
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	if err != nil || len(fields) < 13 {
+		return 0
+	}
+	user, err1 := strconv.ParseInt(string(fields[11]), 10, 64)
+	system, err2 := strconv.ParseInt(string(fields[12]), 10, 64)
+	if err1 != nil || err2 != nil {
+		return 0
+	}
+	return time.Duration(user+system) * tick
 }
 
 // sensors returns those of the sensors for metrics, which make rates themselves.
@@ -170,10 +221,10 @@ func (m *costMeter) sensors() (all []prometheus.Sensor) {
 	return all
 }
 
-// resident returns this process's resident memory in bytes (proc_pid_statm(5)), 0
-// if it cannot be read.
-func resident() uint64 {
-	text, err := os.ReadFile("/proc/self/statm")
+// resident returns a process's resident memory in bytes (proc_pid_statm(5)), 0 if it
+// cannot be read.
+func resident(pid string) uint64 {
+	text, err := os.ReadFile("/proc/" + pid + "/statm")
 	fields := bytes.Fields(text)
 	if err != nil || len(fields) < 2 {
 		return 0

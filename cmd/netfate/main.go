@@ -90,7 +90,7 @@ interface and changes nothing; what it attaches is gone when it ends.`,
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	screen(root)
-	root.AddCommand(newTop(), newDrops(), newFlows(), newConns(), newDNS(), newHTTP(), newLedger(), newWatch(), newRecord(), newCapture(), newQuery(), newDiff(), newExplain(), newDoctor(), newVersion(), newRun(), newPs(), newStop(), newMap(), newLog(), newCheck(), newServe(), newMan())
+	root.AddCommand(newTop(), newDrops(), newFlows(), newConns(), newDNS(), newHTTP(), newLedger(), newWatch(), newRecord(), newCapture(), newQuery(), newDiff(), newExplain(), newDoctor(), newVersion(), newRun(), newPs(), newStop(), newMap(), newLog(), newCheck(), newServe(), newStore(), newMan())
 	return root
 }
 

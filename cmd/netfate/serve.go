@@ -117,7 +117,7 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	costs := newCostMeter()
+	costs := newCostMeter(store)
 	watch.Costs = costs.take
 	var server *api.Server
 	exports, err := newExports(&cfg.Export, costs, func() []record.Lost { return losses(server) })

@@ -31,7 +31,7 @@ type past struct {
 // pastFlags adds the flags of commands that the history can answer.
 func (w *watch) pastFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&w.past.since, "since", "", "show the history from then on: 03:00, 2026-11-30T03:00, -30m, -7d")
+	f.StringVar(&w.past.since, "since", "", "show the history from then on, by whole minutes: 03:00, 2026-11-30T03:00, -30m, -7d")
 	f.StringVar(&w.past.until, "until", "", "up to then, without --since from its beginning")
 	f.StringVar(&w.past.query.path, "history", duckdb.DefaultPath, "file that has the history")
 }
@@ -57,8 +57,12 @@ func (w *watch) checkPast(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// pastRows is how many rows of the history are held at once.
-const pastRows = 50_000
+// pastRows is how many rows of the history are asked for at once, and in how many parts a
+// minute that has more is read at the most.
+const (
+	pastRows   = 50_000
+	pastShares = 64
+)
 
 // fromHistory feeds the outputs with what the history has of the kind.
 func (w *watch) fromHistory(ctx context.Context, kind string, outputs []agent.Output) error {
@@ -141,14 +145,16 @@ type pastSource struct {
 	kinds     []string
 	at, until time.Time     // what is not read yet
 	window    time.Duration // how much is read at once
+	shares    int           // in how many parts
 	ready     []*record.Batch
 	steps     map[string]bool // lengths of rows that there were
 }
 
 // openPast goes to the first row, so that time of which there is nothing is not asked
-// for hour by hour.
+// for hour by hour. Rows are of whole minutes, and those count that began before since.
 func openPast(ctx context.Context, ask asker, since, until time.Time, kinds ...string) (*pastSource, error) {
-	s := &pastSource{ctx: ctx, ask: ask, kinds: kinds, window: time.Hour, steps: map[string]bool{}}
+	since = since.Truncate(time.Minute)
+	s := &pastSource{ctx: ctx, ask: ask, kinds: kinds, window: time.Hour, shares: 1, steps: map[string]bool{}}
 	var times []string
 	for _, kind := range kinds {
 		times = append(times, fmt.Sprintf("SELECT time FROM %s WHERE %s", kind, between(since, until)))
@@ -199,19 +205,29 @@ func (s *pastSource) read() error {
 	}
 	batches := map[time.Time]*record.Batch{}
 	for _, kind := range s.kinds {
-		t, err := s.ask(s.ctx, fmt.Sprintf("SELECT * FROM %s WHERE %s ORDER BY time", kind, between(s.at, end)), history.Limits{Rows: pastRows})
-		if err != nil {
-			return err
-		}
-		if t.Cut && s.window > time.Minute {
-			s.window = max(s.window/4, time.Minute)
-			return nil
-		}
-		if t.Cut {
-			fmt.Fprintf(os.Stderr, "netfate: note: of %s only %d %s are shown\n", s.at.Format(time.DateTime), pastRows, kind)
-		}
-		if err := s.add(batches, kind, t); err != nil {
-			return err
+		for share := range s.shares {
+			where := between(s.at, end)
+			if s.shares > 1 {
+				where += fmt.Sprintf(" AND hash(%s) %% %d = %d", kind, s.shares, share)
+			}
+			t, err := s.ask(s.ctx, fmt.Sprintf("SELECT * FROM %s WHERE %s ORDER BY time", kind, where), history.Limits{Rows: pastRows})
+			if err != nil {
+				return err
+			}
+			if t.Cut && s.window > time.Minute {
+				s.window = max(s.window/4, time.Minute)
+				return nil
+			}
+			if t.Cut && s.shares < pastShares {
+				s.shares *= 4
+				return nil
+			}
+			if t.Cut {
+				fmt.Fprintf(os.Stderr, "netfate: note: of %s not all %s are shown\n", s.at.Format(time.DateTime), kind)
+			}
+			if err := s.add(batches, kind, t); err != nil {
+				return err
+			}
 		}
 	}
 	if err := s.watched(batches, end); err != nil {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,10 +60,34 @@ func TestPastAddsUp(t *testing.T) {
 	if err := sink.Close(); err != nil {
 		t.Fatal(err)
 	}
+	q := query{path: path}
+	// Also where a minute has more than one answer holds.
+	small := func(ctx context.Context, statement string, l history.Limits) (history.Table, error) {
+		t, err := q.ask(ctx, statement, l)
+		if l.Rows == pastRows && !strings.Contains(statement, "hash(") {
+			t.Cut = true
+		}
+		return t, err
+	}
+	for name, ask := range map[string]asker{"whole": q.ask, "in parts": small} {
+		got := addUp(t, ask)
+		for what, n := range want {
+			if got[what] != n {
+				t.Errorf("%s: %s: got %d, want %d", name, what, got[what], n)
+			}
+		}
+	}
+	if want["packets"] == 0 || want["requests"] < 7 || want["dropped"] == 0 {
+		t.Errorf("the night has too little: %v", want)
+	}
+}
+
+// addUp counts what the history gives back of all kinds.
+func addUp(t *testing.T, ask asker) map[string]uint64 {
+	t.Helper()
 	got := map[string]uint64{}
 	for _, kind := range history.Kinds() {
-		q := query{path: path}
-		s, err := openPast(t.Context(), q.ask, time.Unix(0, 0), time.Now().AddDate(10, 0, 0), kind)
+		s, err := openPast(t.Context(), ask, time.Unix(0, 0), time.Now().AddDate(10, 0, 0), kind)
 		if err != nil {
 			continue // there was nothing of the kind
 		}
@@ -79,14 +105,7 @@ func TestPastAddsUp(t *testing.T) {
 			count(got, b)
 		}
 	}
-	for what, n := range want {
-		if got[what] != n {
-			t.Errorf("%s: got %d, want %d", what, got[what], n)
-		}
-	}
-	if want["packets"] == 0 || want["requests"] < 7 || want["dropped"] == 0 {
-		t.Errorf("the night has too little: %v", want)
-	}
+	return got
 }
 
 func count(n map[string]uint64, b *record.Batch) {

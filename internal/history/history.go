@@ -63,8 +63,10 @@ type Store interface {
 
 // Question selects records and says how to sum them up.
 type Question struct {
-	Kind         string
-	Since, Until time.Time // records of [Since, Until); zero is open
+	Kind string
+	// Since and Until are the time that is asked about, without the latter; zero is open. A
+	// row that is of a longer time counts if its minute is partly of that.
+	Since, Until time.Time
 	// Where are conditions that hold together.
 	Where []Condition
 	// By are the fields to sum up by, none for the sum of all.

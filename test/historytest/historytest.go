@@ -46,6 +46,7 @@ func Run(t *testing.T, promise Promise, open func(t *testing.T) history.Store) {
 		{"kinds", testKinds, true},
 		{"what was counted only", testCounted, promise.Minutes},
 		{"rows", testRows, promise.Minutes},
+		{"within a minute", testWithinMinute, true},
 		{"pages", testPages, true},
 		{"conditions", testConditions, true},
 		{"groups", testGroups, true},
@@ -278,6 +279,24 @@ func testRows(t *testing.T, s history.Store) {
 		q := history.Question{Kind: history.Flows, Since: Begin().Add(c.since * time.Minute), Until: Begin().Add(c.until * time.Minute)}
 		if got := len(rows(t, s, q).Rows); got != c.want {
 			t.Errorf("of minutes %d to %d got %d rows, want %d", c.since, c.until, got, c.want)
+		}
+	}
+}
+
+// A range within a minute has what was then, and one of no time nothing.
+func testWithinMinute(t *testing.T, s history.Store) {
+	put(t, s, Batch(Begin().Add(20*time.Second), Flow(Begin(), "curl", 443, 3)))
+	for _, c := range []struct {
+		since, until time.Duration // seconds
+		want         int
+	}{{10, 40, 1}, {10, 70, 1}, {-50, 40, 1}, {-50, 0, 0}, {60, 90, 0}, {21, 21, 0}, {40, 10, 0}} {
+		q := history.Question{Kind: history.Flows, Since: Begin().Add(c.since * time.Second), Until: Begin().Add(c.until * time.Second)}
+		if got := len(rows(t, s, q).Rows); got != c.want {
+			t.Errorf("seconds %d to %d: got %d rows, want %d", c.since, c.until, got, c.want)
+		}
+		q.By = []string{"comm"}
+		if got := len(groups(t, s, q).Rows); got != c.want {
+			t.Errorf("seconds %d to %d: got %d groups, want %d", c.since, c.until, got, c.want)
 		}
 	}
 }

@@ -47,7 +47,7 @@ const benchFlows, benchMinutes = 2000, 5000
 // filled makes a history of them.
 func filled(b *testing.B) *store {
 	s := open(b, Config{Path: filepath.Join(b.TempDir(), "history.duckdb"), Memory: 1 << 30, MaxBytes: 1 << 40})
-	f := s.file
+	f := s.file.(*file)
 	ctx := context.Background()
 	began := time.Now()
 	for at := 0; at < benchMinutes; at += 250 {

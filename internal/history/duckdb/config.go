@@ -2,6 +2,7 @@ package duckdb
 
 import (
 	"errors"
+	"os/exec"
 	"time"
 )
 
@@ -38,6 +39,15 @@ type Config struct {
 	// Resident is how many bytes this process may have resident while a statement of a
 	// user runs, which ends beyond; 0 is for 288 MiB.
 	Resident int64
+	// Process makes the command of a process that has the files open, and calls [Serve] with
+	// its file 3; nil has this one do that. It is started anew when it ends.
+	Process func() *exec.Cmd
+	// Data is how many bytes of memory of its own that process may have, as the kernel
+	// counts (RLIMIT_DATA); 0 is for no bound.
+	Data int64
+	// MaxAnswer is how large the answer to a statement may be, in bytes, about: what is beyond is
+	// cut; 0 is for no bound.
+	MaxAnswer int64
 	// Threads is how many threads it has, 0 for 2.
 	Threads int
 	// MaxQueue is how many records may wait to be added up, 0 for 262,144; further

@@ -12,13 +12,13 @@ import (
 	"github.com/netfate/netfate/internal/history"
 )
 
-// Durations returns how many took how long, from the coarsest rows that have steps as
+// durations returns how many took how long, from the coarsest rows that have steps as
 // short as are asked for: rows are told apart by their rounded durations, so that a
 // histogram is a sum like any other.
-func (s *store) Durations(ctx context.Context, q history.Question) (d history.Durations, err error) {
+func (f *file) durations(ctx context.Context, q history.Question) (d history.Durations, err error) {
 	of := q.Measure
 	q.Measure = ""
-	c, err := s.check(&q)
+	c, err := f.check(&q)
 	if err != nil {
 		return d, err
 	}
@@ -29,8 +29,7 @@ func (s *store) Durations(ctx context.Context, q history.Question) (d history.Du
 	if err := wholeSeconds(q.Step); err != nil {
 		return d, err
 	}
-	s.refresh(ctx)
-	err = s.read(ctx, func(v *view) (err error) {
+	err = f.read(ctx, func(v *view) (err error) {
 		d, err = v.durations(ctx, &c, took, int64(q.Step.Seconds()))
 		return err
 	})

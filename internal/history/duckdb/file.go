@@ -17,6 +17,7 @@ import (
 // file is an open database: on disk, or in memory while nothing can be written.
 // One goroutine writes, others may read.
 type file struct {
+	cfg    Config
 	path   string // empty for memory
 	db     *sql.DB
 	writer *sql.Conn
@@ -68,7 +69,7 @@ func openFile(cfg *Config, path string, kinds []*kind) (_ *file, err error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &file{path: path, db: sql.OpenDB(c), kinds: kinds, order: map[string][]int{}, marks: newMarks()}
+	f := &file{cfg: *cfg, path: path, db: sql.OpenDB(c), kinds: kinds, order: map[string][]int{}, marks: newMarks()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.close())
@@ -128,7 +129,7 @@ func (f *file) prepare(ctx context.Context) error {
 	case err != nil:
 		return err
 	case !ok:
-		if err := f.begin(ctx); err != nil {
+		if err := f.makeValues(ctx); err != nil {
 			return err
 		}
 	case version != schemaVersion:
@@ -179,8 +180,8 @@ func (f *file) makeTables(ctx context.Context) (changed bool, err error) {
 	return changed, nil
 }
 
-// begin writes what a new file says of itself.
-func (f *file) begin(ctx context.Context) error {
+// makeValues writes what a new file says of itself.
+func (f *file) makeValues(ctx context.Context) error {
 	values := map[string]int64{"version": schemaVersion, "written": 0}
 	for i, r := range resolutions() {
 		values["since_"+r.name] = 0
@@ -340,32 +341,89 @@ func (f *file) look(ctx context.Context) (err error) {
 	return nil
 }
 
-// write stores rows and rolls up what is complete, whole or not at all. seq is the
-// number of the write: one that is there already is not done twice.
 func (f *file) write(ctx context.Context, m *minutes, seq int64) error {
 	if seq <= f.seq {
 		return nil
 	}
-	marks, have, newest := f.marks, slices.Clone(f.spans), max(f.newest, m.new)
-	err := f.transact(ctx, func(ctx context.Context) error {
-		for i, k := range f.kinds {
-			for j, r := range resolutions() {
-				some, err := f.append(k, j, r, &m.tables[i])
-				if err != nil {
-					return fmt.Errorf("write %s: %w", k.table(r), err)
-				}
-				have[i][j].add(some)
-			}
-		}
-		if err := f.rollUp(ctx, &marks, have, newest); err != nil {
-			return err
-		}
-		return f.setValue(ctx, "written", seq)
-	})
+	w, err := f.begin(ctx)
 	if err != nil {
 		return err
 	}
-	f.marks, f.spans, f.newest, f.seq = marks, have, newest, seq
+	for i := range f.kinds {
+		if err := w.take(i, &m.tables[i]); err != nil {
+			return errors.Join(err, w.abort(ctx))
+		}
+	}
+	return w.commit(ctx, m.new, seq)
+}
+
+func (f *file) written() int64 { return f.seq }
+
+func (f *file) gone() <-chan struct{} { return nil }
+
+func (f *file) why() error { return nil }
+
+// takeOver implements base.
+func (f *file) takeOver(ctx context.Context, from base) error {
+	other, ok := from.(*file)
+	if !ok {
+		return errEnded
+	}
+	kept, err := other.minutes(ctx)
+	if err != nil {
+		return err
+	}
+	// Numbers of writes go on from those of the file.
+	return f.write(ctx, kept, f.seq+1)
+}
+
+// writing is a write that goes on: a transaction.
+type writing struct {
+	file *file
+	have []spans
+}
+
+func (f *file) begin(ctx context.Context) (*writing, error) {
+	if _, err := f.writer.ExecContext(ctx, "BEGIN TRANSACTION"); err != nil {
+		return nil, err
+	}
+	return &writing{file: f, have: slices.Clone(f.spans)}, nil
+}
+
+// take stores rows of a kind.
+func (w *writing) take(kind int, p *pending) error {
+	k := w.file.kinds[kind]
+	for j, r := range resolutions() {
+		some, err := w.file.append(k, j, r, p)
+		if err != nil {
+			return fmt.Errorf("write %s: %w", k.table(r), err)
+		}
+		w.have[kind][j].add(some)
+	}
+	return nil
+}
+
+func (w *writing) abort(ctx context.Context) error {
+	_, err := w.file.writer.ExecContext(ctx, "ROLLBACK")
+	return err
+}
+
+// commit rolls up what is complete, newest being the newest minute of the rows, and ends
+// the write, of that number.
+func (w *writing) commit(ctx context.Context, newest, seq int64) error {
+	f, marks := w.file, w.file.marks
+	newest = max(f.newest, newest)
+	err := f.rollUp(ctx, &marks, w.have, newest)
+	if err == nil {
+		err = f.setValue(ctx, "written", seq)
+	}
+	if err != nil {
+		return errors.Join(err, w.abort(ctx))
+	}
+	if _, err := f.writer.ExecContext(ctx, "COMMIT"); err != nil {
+		return err
+	}
+	f.marks, f.spans, f.newest, f.seq = marks, w.have, newest, seq
 	return nil
 }
 
@@ -433,6 +491,10 @@ func (f *file) count(ctx context.Context, r resolution) (n int64, err error) {
 		n += some
 	}
 	return n, nil
+}
+
+func (f *file) countMinutes(ctx context.Context) (int64, error) {
+	return f.count(ctx, resolutions()[0])
 }
 
 // giveUp deletes the rows of a resolution that are older than a time, in seconds, and

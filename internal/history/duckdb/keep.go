@@ -14,11 +14,11 @@ const roomShare = 85
 // keep deletes what is too old, and the oldest of what there is most of until the
 // rest has room: whole partitions, and never the newest one. It says how many rows
 // it deleted for either reason.
-func (f *file) keep(ctx context.Context, cfg *Config, now time.Time) (aged, crowded int64, err error) {
-	if aged, err = f.keepYoung(ctx, cfg, now); err != nil {
+func (f *file) keep(ctx context.Context, now time.Time) (aged, crowded int64, err error) {
+	if aged, err = f.keepYoung(ctx, now); err != nil {
 		return aged, 0, err
 	}
-	full, err := f.full(ctx, cfg)
+	full, err := f.full(ctx)
 	if !full || err != nil {
 		return aged, 0, err
 	}
@@ -27,7 +27,7 @@ func (f *file) keep(ctx context.Context, cfg *Config, now time.Time) (aged, crow
 		return aged, 0, err
 	}
 	for {
-		if full, err = f.full(ctx, cfg); !full || err != nil {
+		if full, err = f.full(ctx); !full || err != nil {
 			return aged, crowded, err
 		}
 		i, before, err := f.largest(ctx)
@@ -47,10 +47,10 @@ func (f *file) keep(ctx context.Context, cfg *Config, now time.Time) (aged, crow
 
 // full reports whether the file is over its bound; in memory, whether there are more
 // rows than may be.
-func (f *file) full(ctx context.Context, cfg *Config) (bool, error) {
+func (f *file) full(ctx context.Context) (bool, error) {
 	if f.path != "" {
 		_, used, err := f.size(ctx)
-		return used > cfg.MaxBytes/100*roomShare, err
+		return used > f.cfg.MaxBytes/100*roomShare, err
 	}
 	var n int64
 	for _, r := range resolutions() {
@@ -60,15 +60,15 @@ func (f *file) full(ctx context.Context, cfg *Config) (bool, error) {
 		}
 		n += some
 	}
-	return n > cfg.MaxMemoryRows, nil
+	return n > f.cfg.MaxMemoryRows, nil
 }
 
 // keepYoung deletes what is too old. Age is that of the newest row, unless its
 // clock was ahead.
-func (f *file) keepYoung(ctx context.Context, cfg *Config, now time.Time) (n int64, err error) {
+func (f *file) keepYoung(ctx context.Context, now time.Time) (n int64, err error) {
 	last := min(f.newest, now.Unix())
 	for i, r := range resolutions() {
-		before := last - int64(cfg.Ages[i].Seconds())
+		before := last - int64(f.cfg.Ages[i].Seconds())
 		before -= before % r.partition
 		if before = min(before, f.mayGo(i)); before <= f.marks.since[i] {
 			continue

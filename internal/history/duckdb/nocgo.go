@@ -5,6 +5,7 @@ package duckdb
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/netfate/netfate/internal/history"
 )
@@ -13,6 +14,9 @@ import (
 func Open(cfg Config) (history.Store, error) {
 	return nil, fmt.Errorf("open %s: %w", cfg.Path, ErrNoCgo)
 }
+
+// Serve returns [ErrNoCgo].
+func Serve(io.ReadWriter) error { return ErrNoCgo }
 
 // WriteParquet returns [ErrNoCgo].
 func WriteParquet(_ context.Context, path string, _ history.Table) error {

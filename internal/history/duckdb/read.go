@@ -38,12 +38,10 @@ type view struct {
 }
 
 // read has ask read the history, all of it as it is at one moment.
-func (s *store) read(ctx context.Context, ask func(*view) error) (err error) {
+func (f *file) read(ctx context.Context, ask func(*view) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, questionTime)
 	defer cancel()
-	s.reading.RLock()
-	defer s.reading.RUnlock()
-	conn, err := s.file.db.Conn(ctx)
+	conn, err := f.db.Conn(ctx)
 	if err != nil {
 		return err
 	}
@@ -55,7 +53,7 @@ func (s *store) read(ctx context.Context, ask func(*view) error) (err error) {
 		_, back := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
 		err = errors.Join(err, back)
 	}()
-	v := &view{file: s.file, conn: conn}
+	v := &view{file: f, conn: conn}
 	if v.marks, err = readMarks(ctx, conn); err != nil {
 		return err
 	}
@@ -64,7 +62,6 @@ func (s *store) read(ctx context.Context, ask func(*view) error) (err error) {
 
 // bounded says ErrLimit of errors that tell of time or memory.
 func bounded(ctx context.Context, err error) error {
-	var e *duck.Error
 	switch {
 	case err == nil:
 		return nil
@@ -72,14 +69,19 @@ func bounded(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: time is up", history.ErrLimit)
 	case errors.Is(context.Cause(ctx), errResident):
 		return fmt.Errorf("%w: %w", history.ErrLimit, errResident)
-	case errors.As(err, &e) && e.Type == duck.ErrorTypeOutOfMemory, strings.Contains(err.Error(), "Out of Memory Error"):
+	case outOfMemory(err):
 		return fmt.Errorf("%w: %s", history.ErrLimit, short(err))
 	}
 	return err
 }
 
-func (s *store) kind(name string) (*kind, error) {
-	for _, k := range s.kinds {
+func outOfMemory(err error) bool {
+	var e *duck.Error
+	return errors.As(err, &e) && e.Type == duck.ErrorTypeOutOfMemory || strings.Contains(err.Error(), "Out of Memory Error")
+}
+
+func (f *file) kind(name string) (*kind, error) {
+	for _, k := range f.kinds {
 		if k.name == name {
 			return k, nil
 		}
@@ -99,16 +101,21 @@ type question struct {
 	fine         bool // it asks for what only minutes have
 }
 
-func (s *store) check(q *history.Question) (c question, err error) {
+func (f *file) check(q *history.Question) (c question, err error) {
 	c = question{until: forever, limit: q.Limit}
-	if c.kind, err = s.kind(q.Kind); err != nil {
+	if c.kind, err = f.kind(q.Kind); err != nil {
 		return c, err
-	}
-	if !q.Since.IsZero() {
-		c.since = ceil(q.Since)
 	}
 	if !q.Until.IsZero() {
 		c.until = ceil(q.Until)
+	}
+	if !q.Since.IsZero() {
+		// A row is of a whole minute, which counts if some of it is asked for.
+		c.since = max(q.Since.Unix(), 0)
+		c.since -= c.since % resolutions()[0].step
+	}
+	if !q.Until.IsZero() && !q.Until.After(q.Since) {
+		c.since = c.until
 	}
 	if c.limit == 0 {
 		c.limit = defaultLimit
@@ -268,10 +275,10 @@ func (v *view) has(q *question, i int) bool {
 	return err == nil && n > 0
 }
 
-// Rows returns rows as they are stored, newest first. The time of one is the
+// rows returns rows as they are stored, newest first. The time of one is the
 // beginning of what it is of.
-func (s *store) Rows(ctx context.Context, q history.Question) (t history.Table, err error) {
-	c, err := s.check(&q)
+func (f *file) rows(ctx context.Context, q history.Question) (t history.Table, err error) {
+	c, err := f.check(&q)
 	if err != nil {
 		return t, err
 	}
@@ -279,10 +286,7 @@ func (s *store) Rows(ctx context.Context, q history.Question) (t history.Table, 
 	if err != nil {
 		return t, err
 	}
-	if q.After == "" {
-		s.refresh(ctx)
-	}
-	err = s.read(ctx, func(v *view) (err error) {
+	err = f.read(ctx, func(v *view) (err error) {
 		t, err = v.rows(ctx, &c, after)
 		return err
 	})
@@ -433,6 +437,10 @@ func (f *file) minutes(ctx context.Context) (*minutes, error) {
 		}
 	}
 	return m, nil
+}
+
+func (f *file) status(ctx context.Context, st *history.Status) error {
+	return f.read(ctx, func(v *view) error { return v.status(ctx, st) })
 }
 
 func (v *view) status(ctx context.Context, st *history.Status) error {

@@ -46,11 +46,18 @@ func (s *store) SQL(ctx context.Context, statement string, l history.Limits) (t 
 		return t, fmt.Errorf("%w: %d others are running", history.ErrLimit, maxQuestions)
 	}
 	s.refresh(ctx)
-	s.reading.RLock()
-	defer s.reading.RUnlock()
-	ctx, stop := guard(ctx, s.cfg.Resident)
+	err = s.with(func(b base) (err error) {
+		t, err = b.sql(ctx, statement, l.Rows)
+		return err
+	})
+	return t, err
+}
+
+// sql is [store.SQL], of so many rows at the most.
+func (f *file) sql(ctx context.Context, statement string, rows int) (t history.Table, err error) {
+	ctx, stop := guard(ctx, f.cfg.Resident)
 	defer stop()
-	conn, err := s.file.db.Conn(ctx)
+	conn, err := f.db.Conn(ctx)
 	if err != nil {
 		return t, err
 	}
@@ -68,7 +75,7 @@ func (s *store) SQL(ctx context.Context, statement string, l history.Limits) (t 
 			err = back
 		}
 	}()
-	t, err = answer(ctx, conn, s.units(), statement, l.Rows)
+	t, err = f.answer(ctx, conn, statement, rows)
 	return t, mistaken(bounded(ctx, err))
 }
 
@@ -106,6 +113,9 @@ func mistaken(err error) error {
 	if !errors.As(err, &e) || errors.Is(err, history.ErrLimit) {
 		return err
 	}
+	if outOfMemory(err) {
+		return fmt.Errorf("%w: %s", history.ErrLimit, short(err))
+	}
 	switch e.Type {
 	case duck.ErrorTypeIO, duck.ErrorTypeFatal, duck.ErrorTypeInternal, duck.ErrorTypeInterrupt, duck.ErrorTypeConnection:
 		return err
@@ -114,9 +124,9 @@ func mistaken(err error) error {
 }
 
 // units are the units of fields that have the same one in all kinds.
-func (s *store) units() map[string]string {
+func (f *file) units() map[string]string {
 	units := map[string]string{}
-	for _, k := range s.kinds {
+	for _, k := range f.kinds {
 		for i := range k.columns {
 			c := &k.columns[i]
 			if u, ok := units[c.name]; ok && u != c.unit {
@@ -129,7 +139,7 @@ func (s *store) units() map[string]string {
 	return units
 }
 
-func answer(ctx context.Context, conn *sql.Conn, units map[string]string, statement string, limit int) (t history.Table, err error) {
+func (f *file) answer(ctx context.Context, conn *sql.Conn, statement string, limit int) (t history.Table, err error) {
 	rows, err := conn.QueryContext(ctx, limited(conn, statement, limit+1))
 	if err != nil {
 		return t, err
@@ -139,6 +149,7 @@ func answer(ctx context.Context, conn *sql.Conn, units map[string]string, statem
 	if err != nil {
 		return t, err
 	}
+	units, bytes := f.units(), int64(0)
 	for _, c := range types {
 		t.Columns = append(t.Columns, history.Column{Name: c.Name(), Type: typeName(c.DatabaseTypeName()), Unit: units[c.Name()]})
 	}
@@ -151,9 +162,30 @@ func answer(ctx context.Context, conn *sql.Conn, units map[string]string, statem
 		if err != nil {
 			return t, err
 		}
+		if bytes += sizeOf(values); f.cfg.MaxAnswer > 0 && bytes > f.cfg.MaxAnswer {
+			t.Cut = true
+			break
+		}
 		t.Rows = append(t.Rows, values)
 	}
 	return t, rows.Err()
+}
+
+// sizeOf is how many bytes a row takes, about.
+func sizeOf(values []any) (n int64) {
+	const value = 24 // an interface and what it points to
+	for _, v := range values {
+		n += value
+		switch v := v.(type) {
+		case string:
+			n += int64(len(v))
+		case []string:
+			for _, s := range v {
+				n += value + int64(len(s))
+			}
+		}
+	}
+	return n
 }
 
 // limited is the statement as a part of one that takes no more rows than anybody

@@ -41,7 +41,8 @@ type store struct {
 	slots chan struct{} // one for each statement of a user that runs
 
 	reading sync.RWMutex // held for writing while file is exchanged
-	file    *file
+	file    base
+	pid     atomic.Int64 // of process
 
 	mu       sync.Mutex
 	dropped  map[string]uint64
@@ -52,6 +53,10 @@ type store struct {
 	written time.Time // the last write
 	seq     int64
 	tried   time.Time // the last attempt to write to disk again
+	held    uint64    // rows that only memory has
+	process *process  // what has the files, if that is not this one
+	started time.Time // when it was
+	ends    int       // how often it ended soon
 }
 
 // shortest is the time between two writes that nobody asked for, unless there is much to
@@ -87,6 +92,9 @@ func Open(cfg Config) (history.Store, error) {
 	}
 	s.pending = newMinutes(s.kinds)
 	if err := s.open(); err != nil {
+		if s.process != nil {
+			s.process.stop()
+		}
 		return nil, fmt.Errorf("open history %s: %w", cfg.Path, err)
 	}
 	s.written = time.Now()
@@ -97,7 +105,7 @@ func Open(cfg Config) (history.Store, error) {
 // open opens the file, or memory if nothing can be written.
 func (s *store) open() error {
 	if s.cfg.ReadOnly {
-		f, err := openFile(&s.cfg, s.cfg.Path, s.kinds)
+		f, err := s.openBase(s.cfg.Path)
 		if err != nil {
 			return explained(err)
 		}
@@ -113,19 +121,19 @@ func (s *store) open() error {
 			return err
 		}
 	}
-	s.file, s.seq = f, f.seq
+	s.file, s.seq = f, f.written()
 	return nil
 }
 
 // openDisk opens the file; one that cannot be used is set aside first.
-func (s *store) openDisk() (*file, error) {
+func (s *store) openDisk() (base, error) {
 	if err := os.MkdirAll(filepath.Dir(s.cfg.Path), 0o750); err != nil {
 		return nil, err
 	}
 	if err := writable(s.cfg.Path); err != nil {
 		return nil, err
 	}
-	f, err := openFile(&s.cfg, s.cfg.Path, s.kinds)
+	f, err := s.openBase(s.cfg.Path)
 	if err == nil {
 		// What a process that was killed has left in the log is not read again by
 		// the next one.
@@ -134,7 +142,7 @@ func (s *store) openDisk() (*file, error) {
 		}
 		err = errors.Join(err, f.close())
 	}
-	if err = explained(err); errors.Is(err, ErrHeld) || outside(err) {
+	if err = explained(err); errors.Is(err, ErrHeld) || errors.Is(err, errEnded) || outside(err) {
 		return nil, err
 	}
 	aside, moved := setAside(s.cfg.Path, time.Now())
@@ -142,13 +150,13 @@ func (s *store) openDisk() (*file, error) {
 		return nil, errors.Join(err, moved)
 	}
 	s.cfg.Say(fmt.Sprintf("the history %s cannot be used (%v): it is now %s, and a new one begins", s.cfg.Path, short(err), aside))
-	return openFile(&s.cfg, s.cfg.Path, s.kinds)
+	return s.openBase(s.cfg.Path)
 }
 
 // openMemory opens memory in place of the file that cannot be written for the
 // reason.
-func (s *store) openMemory(reason error) (*file, error) {
-	f, err := openFile(&s.cfg, "", s.kinds)
+func (s *store) openMemory(reason error) (base, error) {
+	f, err := s.openBase("")
 	if err != nil {
 		return nil, errors.Join(reason, err)
 	}
@@ -212,7 +220,7 @@ func outside(err error) bool {
 	if errors.Is(err, os.ErrPermission) {
 		return true
 	}
-	for _, text := range []string{"No space left", "Permission denied", "Read-only file system", "Input/output error", "Disk quota", "Too many open files", "Out of Memory"} {
+	for _, text := range []string{"No space left", "Permission denied", "Read-only file system", "Input/output error", "Disk quota", "Too many open files", "Out of Memory", "Allocation failure", "bad_alloc"} {
 		if strings.Contains(err.Error(), text) {
 			return true
 		}
@@ -325,6 +333,9 @@ func (s *store) Close() error {
 	s.reading.Lock()
 	defer s.reading.Unlock()
 	err := s.file.close()
+	if s.process != nil {
+		s.process.stop()
+	}
 	if s.isDegraded() && s.pending.len == 0 {
 		err = errors.Join(err, errors.New(s.Degraded()))
 	}
@@ -356,6 +367,8 @@ func (s *store) run() {
 				s.write()
 			}
 			s.recover()
+		case <-s.file.gone():
+			s.restart()
 		}
 	}
 }
@@ -393,7 +406,7 @@ func (s *store) write() {
 	ctx := context.Background()
 	s.seq++
 	err := s.file.write(ctx, s.pending, s.seq)
-	if err != nil && !s.isDegraded() {
+	if err != nil && (!s.isDegraded() || errors.Is(err, errEnded)) {
 		err = s.again(ctx, err)
 	}
 	if err != nil {
@@ -402,16 +415,29 @@ func (s *store) write() {
 		s.pending.clear()
 		return
 	}
+	if s.isDegraded() {
+		s.held += uint64(s.pending.len)
+	}
 	s.pending.clear()
 	s.keep(ctx)
+}
+
+// restart goes on with a new process, as the one that had the files has ended.
+func (s *store) restart() {
+	if s.pending.len > 0 {
+		s.write() // which finds that out
+		return
+	}
+	// What it cannot is told.
+	_ = s.again(context.Background(), s.file.why())
 }
 
 // keep deletes what has to go. That it cannot is told as what cannot be written is, by the
 // next write.
 func (s *store) keep(ctx context.Context) {
-	aged, crowded, err := s.file.keep(ctx, &s.cfg, time.Now())
+	aged, crowded, err := s.file.keep(ctx, time.Now())
 	s.drop(forAge, uint64(aged))
-	if s.file.path == "" {
+	if s.isDegraded() {
 		s.drop(forMemory, uint64(crowded))
 		s.bound(ctx)
 		return
@@ -424,34 +450,41 @@ func (s *store) keep(ctx context.Context) {
 
 // bound begins memory anew if it has too many rows, all of the newest partition.
 func (s *store) bound(ctx context.Context) {
-	full, err := s.file.full(ctx, &s.cfg)
+	full, err := s.file.full(ctx)
 	if err == nil && !full {
 		return
 	}
-	n, err := s.file.count(ctx, resolutions()[0])
+	n, err := s.file.countMinutes(ctx)
 	if err != nil {
 		return
 	}
-	f, err := openFile(&s.cfg, "", s.kinds)
+	f, err := s.openBase("")
 	if err != nil {
 		return // it stays full, and the next write tries again
 	}
-	f.seq = s.seq
+	s.held = 0
 	s.drop(forMemory, uint64(n))
 	s.exchange(f)
 }
 
 // again tries a write that failed once more, with the file opened anew, since an error
-// may leave DuckDB of no use; then it goes on in memory.
+// may leave DuckDB of no use; then it goes on in memory. If there is nothing to write it only
+// opens.
 func (s *store) again(ctx context.Context, failed error) error {
 	if err := s.closeFile(); err != nil {
 		failed = errors.Join(failed, err)
 	}
+	s.drop(forMemory, s.held)
+	s.held = 0
 	f, err := s.openDisk()
 	if err == nil {
+		if s.isDegraded() {
+			s.seq = f.written() + 1 // memory's numbers are its own
+		}
 		// The write may have been done after all.
-		if f.seq >= s.seq || f.write(ctx, s.pending, s.seq) == nil {
+		if s.pending.len == 0 || f.written() >= s.seq || f.write(ctx, s.pending, s.seq) == nil {
 			s.setFile(f)
+			s.degrade("")
 			return nil
 		}
 		failed = errors.Join(failed, f.close())
@@ -464,7 +497,6 @@ func (s *store) again(ctx context.Context, failed error) error {
 		return err
 	}
 	s.setFile(f)
-	f.seq = s.seq - 1
 	return f.write(ctx, s.pending, s.seq)
 }
 
@@ -475,14 +507,14 @@ func (s *store) closeFile() error {
 	return s.file.close()
 }
 
-func (s *store) setFile(f *file) {
+func (s *store) setFile(f base) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
 	s.file = f
 }
 
 // exchange closes the file for another one.
-func (s *store) exchange(f *file) {
+func (s *store) exchange(f base) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
 	old := s.file
@@ -502,21 +534,58 @@ func (s *store) recover() {
 	if err != nil {
 		return
 	}
-	ctx := context.Background()
-	kept, err := s.file.minutes(ctx)
-	if err == nil {
-		// Numbers of writes go on from those of the file.
-		if err = f.write(ctx, kept, f.seq+1); err == nil {
-			s.seq = f.seq
-			s.exchange(f)
-			s.degrade("")
-			s.cfg.Say(fmt.Sprintf("history: %s can be written again, and has what was kept in memory", s.cfg.Path))
-			return
-		}
+	if f.takeOver(context.Background(), s.file) == nil {
+		s.seq, s.held = f.written(), 0
+		s.exchange(f)
+		s.degrade("")
+		s.cfg.Say(fmt.Sprintf("history: %s can be written again, and has what was kept in memory", s.cfg.Path))
+		return
 	}
 	if err := f.close(); err != nil {
 		s.cfg.Say(fmt.Sprintf("history: close: %v", short(err)))
 	}
+}
+
+// Rows implements history.Store.
+func (s *store) Rows(ctx context.Context, q history.Question) (t history.Table, err error) {
+	if q.After == "" {
+		s.refresh(ctx)
+	}
+	err = s.with(func(b base) (err error) {
+		t, err = b.rows(ctx, q)
+		return err
+	})
+	return t, err
+}
+
+// Groups implements history.Store.
+func (s *store) Groups(ctx context.Context, q history.Question) (t history.Table, err error) {
+	s.refresh(ctx)
+	err = s.with(func(b base) (err error) {
+		t, err = b.groups(ctx, q)
+		return err
+	})
+	return t, err
+}
+
+// Series implements history.Store.
+func (s *store) Series(ctx context.Context, q history.Question) (r history.Series, err error) {
+	s.refresh(ctx)
+	err = s.with(func(b base) (err error) {
+		r, err = b.series(ctx, q)
+		return err
+	})
+	return r, err
+}
+
+// Durations implements history.Store.
+func (s *store) Durations(ctx context.Context, q history.Question) (d history.Durations, err error) {
+	s.refresh(ctx)
+	err = s.with(func(b base) (err error) {
+		d, err = b.durations(ctx, q)
+		return err
+	})
+	return d, err
 }
 
 // Status tells how much there is.
@@ -525,7 +594,10 @@ func (s *store) Status(ctx context.Context) (history.Status, error) {
 	s.mu.Lock()
 	st := history.Status{Path: s.cfg.Path, Degraded: s.degraded, Dropped: maps.Clone(s.dropped)}
 	s.mu.Unlock()
-	err := s.read(ctx, func(v *view) error { return v.status(ctx, &st) })
+	err := s.with(func(b base) error { return b.status(ctx, &st) })
+	if errors.Is(err, errEnded) {
+		st.Degraded, err = err.Error(), nil
+	}
 	if st.Degraded != "" {
 		st.Bytes = 0
 	}

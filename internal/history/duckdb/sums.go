@@ -12,15 +12,14 @@ import (
 	"github.com/netfate/netfate/internal/history"
 )
 
-// Groups returns sums by q.By. Beside the measures there are percentiles of the kind's
+// groups returns sums by q.By. Beside the measures there are percentiles of the kind's
 // durations, as latency_us_p95; rows that do not know one are not in them.
-func (s *store) Groups(ctx context.Context, q history.Question) (t history.Table, err error) {
-	c, err := s.check(&q)
+func (f *file) groups(ctx context.Context, q history.Question) (t history.Table, err error) {
+	c, err := f.check(&q)
 	if err != nil {
 		return t, err
 	}
-	s.refresh(ctx)
-	err = s.read(ctx, func(v *view) (err error) {
+	err = f.read(ctx, func(v *view) (err error) {
 		t, err = v.groups(ctx, &c)
 		return err
 	})
@@ -149,17 +148,16 @@ func steps() []int64 {
 	return []int64{60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 7 * 86400}
 }
 
-// Series returns the sums of q.Measure in each step: not by second.
-func (s *store) Series(ctx context.Context, q history.Question) (r history.Series, err error) {
-	c, err := s.check(&q)
+// series returns the sums of q.Measure in each step: not by second.
+func (f *file) series(ctx context.Context, q history.Question) (r history.Series, err error) {
+	c, err := f.check(&q)
 	if err != nil {
 		return r, err
 	}
 	if err := wholeSeconds(q.Step); err != nil {
 		return r, err
 	}
-	s.refresh(ctx)
-	err = s.read(ctx, func(v *view) (err error) {
+	err = f.read(ctx, func(v *view) (err error) {
 		r, err = v.series(ctx, &c, int64(q.Step.Seconds()))
 		return err
 	})
