@@ -29,6 +29,7 @@ type Fact struct {
 }
 
 type explainInput struct {
+	Reader
 	Reason string `path:"reason" maxLength:"128" doc:"The kernel's name of it, with or without SKB_DROP_REASON_."`
 	NetNS  uint32 `query:"netns" doc:"Inode of the network namespace whose values are read; that of netfate if it is 0."`
 	IfName string `query:"ifname" maxLength:"15" doc:"Interface in it."`
@@ -39,7 +40,7 @@ type explainInput struct {
 type explainAnswer struct{ Body Explanation }
 
 func (s *Server) explain(ctx context.Context, in *explainInput) (*explainAnswer, error) {
-	entry, err := s.cfg.Book.Explain(in.Reason)
+	entry, err := s.book(in.Reader).Explain(in.Reason)
 	if err != nil {
 		return nil, huma.Error404NotFound(err.Error())
 	}

@@ -1,1 +1,0 @@
-import{ht as e}from"./index-9kwh2mDJ.js";e();
