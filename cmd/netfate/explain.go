@@ -169,6 +169,7 @@ func (e *explainer) loss(ctx context.Context, names *netns.Names, d *record.Drop
 
 // write prints one entry; d, if there is one, is the loss that it is about.
 func (e *explainer) write(entry verdict.Entry, facts []evidence.Fact, d *record.Drop) error {
+	facts = evidence.InWords(facts, e.book.Language())
 	if e.watch.format == "json" {
 		return e.writeJSON(entry, facts, d)
 	}

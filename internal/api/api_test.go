@@ -262,6 +262,9 @@ func TestExplainAndSchema(t *testing.T) {
 	if chinese.Verdict != record.Policy || !strings.Contains(chinese.Meaning, "连接跟踪") || !strings.HasPrefix(chinese.Confirm[0], "$ nft ") {
 		t.Errorf("got %+v", chinese)
 	}
+	if e := read[Explanation](t, s, prefix+"/explain/SOCKET_RCVBUFF?language=zh-CN").Evidence; !slices.ContainsFunc(e, func(f Fact) bool { return strings.Contains(f.Note, "不作要求的套接字得到的大小") }) {
+		t.Errorf("got the evidence %+v", e)
+	}
 	if w := request(s, http.MethodGet, prefix+"/explain/NETFILTER_DROP?language=xx", nil); w.Code != http.StatusUnprocessableEntity {
 		t.Errorf("got %d for a language that there is not", w.Code)
 	}

@@ -40,7 +40,8 @@ type explainInput struct {
 type explainAnswer struct{ Body Explanation }
 
 func (s *Server) explain(ctx context.Context, in *explainInput) (*explainAnswer, error) {
-	entry, err := s.book(in.Reader).Explain(in.Reason)
+	book := s.book(in.Reader)
+	entry, err := book.Explain(in.Reason)
 	if err != nil {
 		return nil, huma.Error404NotFound(err.Error())
 	}
@@ -55,7 +56,7 @@ func (s *Server) explain(ctx context.Context, in *explainInput) (*explainAnswer,
 			Reason: entry.Reason, Verdict: entry.Verdict, Meaning: entry.Meaning,
 			Causes: some(entry.Causes), Confirm: some(entry.Confirm), Fix: some(entry.Fix), Evidence: []Fact{},
 		}
-		for _, f := range evidence.Collect(ctx, entry.Evidence, subject) {
+		for _, f := range evidence.InWords(evidence.Collect(ctx, entry.Evidence, subject), book.Language()) {
 			out.Evidence = append(out.Evidence, Fact{Key: f.Key, Name: f.Name, Value: f.Value, Note: f.Note})
 		}
 		return &explainAnswer{out}, nil

@@ -29,10 +29,14 @@ func (l Language) Sprintf(format string, args ...any) string {
 // Messages are made where something happens, by code that knows nothing of who
 // will read it; what language that is is known to main alone.
 func (l Language) Translate(message string) string {
-	if l != Chinese || len(message) > maxMessage {
+	return NewTranslator(l, Catalogue()).Translate(message)
+}
+
+// Translate does so by the translator's catalogues.
+func (t Translator) Translate(message string) string {
+	if len(t) == 0 || len(message) > maxMessage {
 		return message
 	}
-	t := newTranslator()
 	lines := strings.Split(message, "\n")
 	for i, line := range lines {
 		lines[i] = t.translate(line, 0)
@@ -46,16 +50,19 @@ const (
 	maxParts   = 24       // of one error: more are left in English
 )
 
-// translator has the catalogue's formats in the form in which messages are found.
-type translator []pattern
+// Translator has the formats of catalogues in the form in which messages are found,
+// for those who have many to translate. The zero value leaves all in English.
+type Translator []pattern
 
-// translate returns the message in Chinese, as far as the catalogue goes.
-func (t translator) translate(message string, depth int) string {
+// translate returns a line in Chinese, as far as the catalogues go; as it was if they
+// know nothing of it.
+func (t Translator) translate(message string, depth int) string {
 	parts := split(message)
 	if depth > maxDepth || len(parts) > maxParts {
 		return message
 	}
 	var b strings.Builder
+	known := false
 	for i := 0; i < len(parts); {
 		if i > 0 {
 			b.WriteString(wide(parts[i-1].separator))
@@ -64,12 +71,15 @@ func (t translator) translate(message string, depth int) string {
 		n, text := 1, parts[i].text
 		for end := len(parts); end > i; end-- {
 			if whole, ok := t.whole(join(parts[i:end]), depth); ok {
-				n, text = end-i, whole
+				n, text, known = end-i, whole, true
 				break
 			}
 		}
 		b.WriteString(text)
 		i += n
+	}
+	if !known {
+		return message
 	}
 	return b.String()
 }
@@ -113,7 +123,7 @@ func join(parts []part) string {
 }
 
 // whole translates a message that one format of the catalogue made.
-func (t translator) whole(message string, depth int) (text string, ok bool) {
+func (t Translator) whole(message string, depth int) (text string, ok bool) {
 	if sentence, found := strings.CutSuffix(message, "."); found {
 		text, ok = t.whole(sentence, depth)
 		return text + "。", ok
@@ -152,7 +162,7 @@ func following(last int, given string) int {
 }
 
 // verb is what fmt fills in: its argument's number, if it is given, and its letter.
-var verb = regexp.MustCompile(`%(?:\[(\d+)\])?[-+# 0-9.]*([a-zA-Z%])`)
+var verb = regexp.MustCompile(`%(?:\[(\d+)\])?[-+#0-9.]*([a-zA-Z%])`)
 
 // pattern finds messages that were made from a format.
 type pattern struct {
@@ -169,11 +179,17 @@ type argument struct {
 	verb   string
 }
 
-// newTranslator has the most telling formats first.
-func newTranslator() translator {
-	var t translator
-	for english, chinese := range Catalogue() {
-		t = append(t, newPattern(english, chinese))
+// NewTranslator returns a translator by all of the catalogues, which has the most
+// telling formats first.
+func NewTranslator(l Language, catalogues ...map[string]string) Translator {
+	var t Translator
+	if l != Chinese {
+		return t
+	}
+	for _, c := range catalogues {
+		for english, chinese := range c {
+			t = append(t, newPattern(english, chinese))
+		}
 	}
 	slices.SortFunc(t, func(a, b pattern) int {
 		return cmp.Or(cmp.Compare(b.literal, a.literal), cmp.Compare(a.english.String(), b.english.String()))

@@ -27,12 +27,12 @@ func TestTranslate(t *testing.T) {
 		`attach kfree_skb: operation not permitted: this process lacks CAP_BPF; run netfate as root`:                 `attach kfree_skb：不允许的操作：该进程缺少 CAP_BPF；请以 root 运行 netfate`,
 		`netfate cannot watch this host: this kernel has no BTF, the description of its types; take another kernel.`: `netfate 无法监视本机：这个内核没有 BTF（对其类型的描述）；请换一个内核。`,
 		// One fault a line.
-		"/etc/n.yaml:\nline 3: there is no key api.lissen; did you mean api.listen?\ninterval: 1ms is not from 100ms to 1h": "/etc/n.yaml:\n第 3 行：没有 api.lissen 这个键；是不是想写 api.listen？\ninterval：1ms 不在 100ms 至 1h 之间",
+		"/etc/n.yaml:\nline 3: there is no key api.lissen; did you mean api.listen?\ninterval: 1ms is not from 100ms to 1h": "/etc/n.yaml:\n第 3 行：没有 api.lissen 这个键；是不是想写 api.listen？\ninterval: 1ms 不在 100ms 至 1h 之间",
 		`filter "prot 53": syntax error; did you mean proto?`:                                                               `过滤表达式 "prot 53"：syntax error；是不是想写 proto？`,
 		`the history has no drops of 2026-11-30 to 2026-12-01`:                                                              `历史里没有 2026-11-30 至 2026-12-01 的 丢包`,
 		`something that nobody has a word for: permission denied`:                                                           `something that nobody has a word for：权限不够`,
 		``:           ``,
-		`a: b; c: d`: `a：b；c：d`,
+		`a: b; c: d`: `a: b; c: d`,
 	} {
 		if got := Chinese.Translate(message); got != want {
 			t.Errorf("%s\ngot  %s\nwant %s", message, got, want)
@@ -55,6 +55,29 @@ func TestTranslateIsBounded(t *testing.T) {
 	}
 }
 
+func TestFacts(t *testing.T) {
+	names, values := NewTranslator(Chinese, FactNames()), NewTranslator(Chinese, FactValues(), Catalogue())
+	for text, want := range map[string]string{
+		"udp socket 10.2.0.2:5004, receive buffer": "udp 套接字 10.2.0.2:5004，接收缓冲区", "interface eth0, receive missed": "接口 eth0，接收遗漏",
+		"net.core.rmem_max": "net.core.rmem_max", "tc ingress filter on eth0": "eth0 上的 tc ingress 过滤器",
+	} {
+		if got := names.Translate(text); got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"208 KiB: what a socket gets that asks for nothing":                                    "208 KiB：不作要求的套接字得到的大小",
+		"the larger counts, 1: strict: drops what would not be answered by the same interface": "较大者生效，即 1：严格：应答不从同一接口出去的，一律丢弃",
+		"not read: needs root (open sock_diag: operation not permitted)":                       "没有读取：需要 root（打开 sock_diag：不允许的操作）",
+		// What others wrote stays as they did.
+		`tcp dport { 80, 443 } counter comment "web: all; see wiki" drop`: `tcp dport { 80, 443 } counter comment "web: all; see wiki" drop`,
+	} {
+		if got := values.Translate(text); got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+	}
+}
+
 func TestSprintf(t *testing.T) {
 	if got, want := Chinese.Sprintf("watching %s of namespace %s; Ctrl-C ends", "DNS", "blue"), "正在监视命名空间 blue：DNS；按 Ctrl-C 结束"; got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -69,6 +92,9 @@ func TestSprintf(t *testing.T) {
 
 // Translations print the same values, and are Chinese.
 func TestCatalogue(t *testing.T) {
+	for _, catalogue := range []map[string]string{Catalogue(), FactNames(), FactValues()} {
+		checkCatalogue(t, catalogue)
+	}
 	sections := 0
 	for _, section := range []map[string]string{commandLine(), times(), doing(), refused(), daemon(), configuration(), elsewhere()} {
 		sections += len(section)
@@ -76,7 +102,11 @@ func TestCatalogue(t *testing.T) {
 	if n := len(Catalogue()); n != sections {
 		t.Errorf("%d messages, but %d in the sections: one is there twice", n, sections)
 	}
-	for english, chinese := range Catalogue() {
+}
+
+func checkCatalogue(t *testing.T, catalogue map[string]string) {
+	t.Helper()
+	for english, chinese := range catalogue {
 		if got, want := verbs(chinese), verbs(english); !maps.Equal(got, want) {
 			t.Errorf("%s: got the verbs %v, want %v", english, got, want)
 		}
@@ -218,6 +248,70 @@ func constant(e ast.Expr) (string, bool) {
 		return left + right, e.Op == token.ADD && (known || also)
 	}
 	return "", false
+}
+
+// Live values are told in few words, all of them in package evidence.
+func TestFactsHaveTranslations(t *testing.T) {
+	found, err := filepath.Glob(filepath.Join("..", "..", "internal", "evidence", "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, values, seen := FactNames(), FactValues(), 0
+	known := func(text string) bool {
+		// A name may be put together of several.
+		for name := range names {
+			if strings.Contains(name, strings.TrimPrefix(text, "%s")) {
+				return true
+			}
+		}
+		return values[text] != "" || slices.Contains(alike(), text)
+	}
+	for _, name := range found {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range sentences(file) {
+			seen++
+			if !known(text) {
+				t.Errorf("%s: no Chinese for %q in facts.go", filepath.Base(name), text)
+			}
+		}
+	}
+	if seen < 100 {
+		t.Errorf("found %d texts: the test looks in the wrong places", seen)
+	}
+}
+
+// alike are the texts of facts that are the same in every language.
+func alike() []string {
+	return []string{
+		" %s, program %d", "%.0f KiB", "%.1f GiB", "%.1f MiB", "%d B", "%d of %d", "%s %s %s", "%s of %s", "%s pref %d", "%s, %s", "%s, %s, MTU %d, queue %d",
+		"%s: %s", "%s; %s", "default class %x", "dev %s", "limit %d packets", "limit %d packets, %d a flow", "limit %d packets, loss %.2f %%", "of %s",
+		"policy drop", "rate %d bit/s, limit %d bytes", "src %s", "state %#x", "via %s",
+	}
+}
+
+// sentences are the longest constant texts with a space in them.
+func sentences(file *ast.File) (list []string) {
+	ast.Inspect(file, func(n ast.Node) bool {
+		if _, ok := n.(*ast.ImportSpec); ok {
+			return false
+		}
+		e, ok := n.(ast.Expr)
+		if !ok {
+			return true
+		}
+		text, ok := constant(e)
+		if ok && strings.Contains(strings.TrimSpace(text), " ") {
+			list = append(list, text)
+		}
+		return !ok
+	})
+	return list
 }
 
 // What nobody says any more does not stay in the catalogue.

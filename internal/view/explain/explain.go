@@ -229,12 +229,12 @@ func (p *page) facts(facts []evidence.Fact) {
 	column = min(column, maxNameWidth, p.width/2)
 	for _, f := range facts {
 		value, note := harmless(f.Value), harmless(f.Note)
-		if room := p.width - column - 4; note != "" && displaywidth.String(value)+displaywidth.String(note)+3 <= room {
-			value, note = value+" ("+note+")", ""
+		if aside := p.words.aside(note); note != "" && displaywidth.String(value+aside) <= p.width-column-4 {
+			value, note = value+aside, ""
 		}
 		p.pair(harmless(f.Name), column, value)
 		if note != "" {
-			p.wrap(strings.Repeat(" ", column+4), "("+note+")")
+			p.wrap(strings.Repeat(" ", column+4), strings.TrimSpace(p.words.aside(note)))
 		}
 	}
 }

@@ -80,7 +80,7 @@ func TestWriteEntry(t *testing.T) {
 	} {
 		b := book(t, c.style.Language)
 		var out bytes.Buffer
-		if err := WriteEntry(&out, entry(t, b, c.reason), c.facts, c.style); err != nil {
+		if err := WriteEntry(&out, entry(t, b, c.reason), evidence.InWords(c.facts, c.style.Language), c.style); err != nil {
 			t.Fatal(err)
 		}
 		golden(t, name, out.String())

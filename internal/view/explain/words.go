@@ -10,6 +10,7 @@ type words struct {
 	aliases, happened, bad, facts, causes, confirm, fix, blanks, places, members string
 
 	colon, comma string
+	open, end    string // what encloses a note behind a value
 	more         string // of places, %d that are not shown
 	kind         string // %s, and %d of its kind
 	index        string
@@ -26,6 +27,9 @@ func (w *words) judgement(v record.Verdict) string {
 	}
 	return w.unknown
 }
+
+// aside is a note behind a value.
+func (w *words) aside(note string) string { return w.open + note + w.end }
 
 func (w *words) short(v record.Verdict) string {
 	if s := w.shorts[v]; s != "" {
@@ -46,7 +50,7 @@ func english() *words {
 		aliases: "also called ", happened: "What happened", bad: "Is it bad?", facts: "On this host, now", causes: "Usual causes",
 		confirm: "Find out", fix: "Put it right", blanks: "Words in CAPITALS are yours to fill in.",
 		places: "Elsewhere it means something else", members: "Its reasons",
-		colon: ": ", comma: ", ", more: "and %d more", kind: "%s (and %d of its kind)",
+		colon: ": ", comma: ", ", open: " (", end: ")", more: "and %d more", kind: "%s (and %d of its kind)",
 		index: "netfate explain REASON tells what one of them means, what to look at and what to do.",
 		judgements: map[record.Verdict]string{
 			record.Loss:     "Yes. The packet should have arrived and did not. Somebody waits for it, or has to send it again.",
@@ -73,7 +77,7 @@ func chinese() *words {
 		aliases: "又称 ", happened: "发生了什么", bad: "要紧吗？", facts: "本机当前的情况", causes: "常见原因",
 		confirm: "如何确认", fix: "处理办法", blanks: "大写的词请换成你自己的值。",
 		places: "在别处另有含义", members: "其中的各个原因",
-		colon: "：", comma: "、", more: "另有 %d 个", kind: "%s（同类另有 %d 个）",
+		colon: "：", comma: "、", open: "（", end: "）", more: "另有 %d 个", kind: "%s（同类另有 %d 个）",
 		index: "netfate explain REASON 会说明某个原因的含义、该看什么、该怎么办。",
 		judgements: map[record.Verdict]string{
 			record.Loss:     "要紧。数据包本该到达，却没有到达。有人在等它，或者只好重发。",
