@@ -122,7 +122,7 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 		{Name: "the watchdog", Sink: pulse},
 	}, exports.outputs...), func(lacks []string) {
 		for _, l := range lacks {
-			say("note: %s", l)
+			say("note: %s", tongue().Translate(l))
 		}
 		dropCapabilities()
 		for _, a := range server.Addrs() {

@@ -6,7 +6,7 @@ package language
 // has to be named twice.
 func Catalogue() map[string]string {
 	all := map[string]string{}
-	for _, section := range []map[string]string{commandLine(), times(), doing(), refused(), daemon(), configuration(), elsewhere()} {
+	for _, section := range []map[string]string{commandLine(), times(), doing(), refused(), lacking(), daemon(), configuration(), elsewhere()} {
 		for english, chinese := range section {
 			all[english] = chinese
 		}
@@ -230,6 +230,29 @@ func refused() map[string]string {
 	}
 }
 
+// lacking is what a kernel cannot do, and what that costs.
+func lacking() map[string]string {
+	return map[string]string{
+		"a connect that finds no route, or may not, is not told (functions have to be watched for that)":                  "因没有路由或不被允许而失败的 connect 无法得知（为此需要监视函数）",
+		"connections that no process has open any more are not listed while they end (iterators over maps came with 5.9)": "已经没有进程打开的连接，在其结束期间不会列出（5.9 起才有遍历映射的迭代器）",
+		"connections that are older than netfate are told when they close only (iterators over open files came with 5.8)": "比 netfate 更早的连接，只在关闭时才会报告（5.8 起才有遍历打开文件的迭代器）",
+		"netfate doctor says why":               "原因见 netfate doctor",
+		"failed connects may be told twice: %v": "失败的 connect 可能会报告两次：%v",
+		"no socket storage in tracing programs (5.11 has it): packet sockets have no owner":                                                   "跟踪程序里没有套接字存储（5.11 起才有）：packet 套接字没有归属",
+		"no iterator over open files (5.8 has it): sockets that are older than netfate have no owner until they are used":                     "没有遍历打开文件的迭代器（5.8 起才有）：比 netfate 更早的套接字，在使用之前没有归属",
+		"no cgroup2 hierarchy is mounted: sockets have no owner before they first send or receive":                                            "没有挂载 cgroup2 层级：套接字在首次收发之前没有归属",
+		"no reasons of drops (5.17 has them): verdicts come from the place alone":                                                             "没有丢包原因（5.17 起才有）：只能按位置判定",
+		"no receiving socket of drops (6.11 has it): drops on established TCP connections have no socket state, and few of them no namespace": "不知道丢包的接收套接字（6.11 起才有）：已建立的 TCP 连接上的丢包没有套接字状态，其中少数没有命名空间",
+		"tracepoints without types are used: packets do not tell the owners of their sockets, which are found by address only":                "使用的是不带类型的跟踪点：数据包不带套接字的归属，只能按地址查找",
+		"there is no ledger: it needs flows":             "没有账本：它需要流",
+		"%s is not watched: %s":                          "没有监视 %s：%s",
+		"%s cannot be watched (%s): %s":                  "无法监视 %s（%s）：%s",
+		"what a run of a program takes is not known: %s": "不知道程序每次运行的耗时：%s",
+		"TLS cannot be read of %s":                       "无法读取其中的 TLS：%s",
+		"a program of Go without symbols, whose line table does not tell where its code is": "没有符号的 Go 程序，其行号表没有说明代码在哪里",
+	}
+}
+
 // daemon is what the daemon says.
 func daemon() map[string]string {
 	return map[string]string{
@@ -323,6 +346,7 @@ func elsewhere() map[string]string {
 		"time: unknown unit %q in duration %q": "时长 %[2]q 的单位 %[1]q 不存在，写法如 30s、5m、8h",
 		"parsing %q: invalid syntax":           "%q 的写法不对",
 		"parsing %q: value out of range":       "%q 超出了范围",
+		"this process lacks %s and %s":         "该进程缺少 %s 和 %s", // of the list
 		"permission denied":                    "权限不够",
 		"operation not permitted":              "不允许的操作",
 		"operation not supported":              "不支持的操作",
