@@ -52,7 +52,7 @@ GO_DIRS := cmd internal test tools
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help run build release reproducible packages image chart examples test go-test ui ui-test kernel-test vm-test matrix check-format vet lint demo bench fuzz vuln generate vmlinux \
-	reference format clean
+	reference format site clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed 's/:.*## /\t/' | expand -t 16
@@ -194,6 +194,9 @@ vuln: bin/govulncheck ## look for known vulnerabilities (reads vuln.go.dev)
 
 bin/govulncheck: tools/vuln/go.mod tools/vuln/go.sum
 	$(GO) -C tools/vuln build -o $(abspath $@) golang.org/x/vuln/cmd/govulncheck
+
+site: ## write the documentation as web pages to bin/site
+	$(GO) run ./tools/site bin/site
 
 demo: ## network namespaces that talk and lose packets, and netfate on them
 	@tools/need demo $(DEMO_PACKAGES)

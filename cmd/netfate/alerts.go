@@ -57,7 +57,7 @@ FILTER is a pcap-filter expression as tcpdump takes it, evaluated in the kernel.
 			if err := w.prepare(cmd.Context(), args); err != nil {
 				return err
 			}
-			book, err := verdict.New()
+			book, err := verdict.In(tongue())
 			if err != nil {
 				return err
 			}

@@ -57,7 +57,7 @@ Namespaces and containers are the same if they have the same name.`,
 			if err := w.prepare(cmd.Context(), nil); err != nil {
 				return err
 			}
-			book, err := verdict.New()
+			book, err := verdict.In(tongue())
 			if err != nil {
 				return err
 			}
@@ -198,10 +198,10 @@ func stretch(arg string, now time.Time) (since, until time.Time, isTime bool, er
 		return since, until, false, nil
 	}
 	if since, err = parseMoment(ago(from), now, time.Unix(0, 0)); err != nil {
-		return since, until, true, fmt.Errorf("%q is %s", from, noMoment)
+		return since, until, true, noMoment(from)
 	}
 	if until, err = parseMoment(ago(to), now, now); err != nil {
-		return since, until, true, fmt.Errorf("%q is %s", to, noMoment)
+		return since, until, true, noMoment(to)
 	}
 	if !since.Before(until) {
 		return since, until, true, fmt.Errorf("it begins at %s, which is not before its end at %s", since.Format(time.DateTime), until.Format(time.DateTime))
@@ -210,7 +210,9 @@ func stretch(arg string, now time.Time) (since, until time.Time, isTime bool, er
 }
 
 // noMoment is what parseMoment says, without the minus.
-const noMoment = "not a time such as 03:00, 2026-11-30T03:00, 30m or 7d"
+func noMoment(text string) error {
+	return fmt.Errorf("%q is not a time such as 03:00, 2026-11-30T03:00, 30m or 7d", text)
+}
 
 // ago puts the minus before how long ago something was, which an argument cannot begin
 // with.

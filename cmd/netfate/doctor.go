@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -54,7 +53,7 @@ func writeDoctor(format string, facts kernel.Facts, caps []kernel.Capability) er
 		return doctor.WriteCSV(os.Stdout, caps)
 	case "table":
 	default:
-		return usageError{errors.New("--output is table, json or csv, not " + format)}
+		return usagef("--output is table, json or csv, not %s", format)
 	}
 	terminal := term.IsTerminal(int(os.Stdout.Fd()))
 	style := doctor.Style{Color: table.ColourWanted(terminal, os.Getenv), ASCII: !table.UnicodeWanted(os.Getenv)}

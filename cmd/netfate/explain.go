@@ -47,12 +47,13 @@ lost the packets. With -r it explains those of a recording.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			book, err := verdict.New()
+			book, err := verdict.In(tongue())
 			if err != nil {
 				return err
 			}
 			e := explainer{book: book, watch: w, out: os.Stdout, errs: os.Stderr}
-			e.width, e.colour = paper()
+			e.style.Width, e.style.Colour = paper()
+			e.style.Language = book.Language()
 			switch {
 			case list:
 				return e.list()
@@ -78,12 +79,11 @@ type explainer struct {
 	book      *verdict.Book
 	watch     *watch
 	out, errs io.Writer
-	width     int // of out; 0 is 80 columns
-	colour    bool
+	style     explain.Style
 }
 
 func (e *explainer) list() error {
-	return explain.WriteIndex(e.out, e.book, e.width, e.colour)
+	return explain.WriteIndex(e.out, e.book, e.style)
 }
 
 // reason explains one reason by its name, with values of the namespace and
@@ -123,15 +123,15 @@ func (e *explainer) seen(ctx context.Context) error {
 	e.watch.cfg.Drops, e.watch.cfg.Book = true, e.book
 	losses := &lossList{}
 	if e.watch.read == "" {
-		fmt.Fprintf(os.Stderr, "netfate: looking for losses, for %v\n", e.watch.duration)
+		say("looking for losses, for %v", e.watch.duration)
 	}
 	if err := e.watch.run(ctx, "drops", []agent.Output{{Name: "the list", Sink: losses}}); err != nil {
 		return err
 	}
 	top := losses.worst(e.watch.rows)
 	if len(top) == 0 {
-		fmt.Fprintf(os.Stderr, "netfate: nothing was lost that matters (%d packets freed as drops were benign); "+
-			"'netfate explain --list' lists the reasons there are\n", losses.benign)
+		say("nothing was lost that matters (%d packets freed as drops were benign); "+
+			"'netfate explain --list' lists the reasons there are", losses.benign)
 		return nil
 	}
 	names := netns.New(netns.Config{})
@@ -141,7 +141,7 @@ func (e *explainer) seen(ctx context.Context) error {
 		}
 	}
 	if hidden := losses.len() - len(top); hidden > 0 {
-		fmt.Fprintf(os.Stderr, "netfate: %d more kinds of loss were seen; -n %d explains them too\n", hidden, losses.len())
+		say("%d more kinds of loss were seen; -n %d explains them too", hidden, losses.len())
 	}
 	return nil
 }
@@ -154,7 +154,7 @@ func (e *explainer) loss(ctx context.Context, names *netns.Names, d *record.Drop
 	entry, err := e.book.Explain(reason)
 	if err != nil {
 		// The kernel has a reason that the rules don't know: say what is known.
-		fmt.Fprintln(e.errs, "netfate:", err)
+		fmt.Fprintln(e.errs, "netfate:", tongue().Translate(err.Error()))
 		return nil
 	}
 	var facts []evidence.Fact
@@ -169,6 +169,7 @@ func (e *explainer) loss(ctx context.Context, names *netns.Names, d *record.Drop
 
 // write prints one entry; d, if there is one, is the loss that it is about.
 func (e *explainer) write(entry verdict.Entry, facts []evidence.Fact, d *record.Drop) error {
+	facts = evidence.InWords(facts, e.book.Language())
 	if e.watch.format == "json" {
 		return e.writeJSON(entry, facts, d)
 	}
@@ -178,7 +179,7 @@ func (e *explainer) write(entry verdict.Entry, facts []evidence.Fact, d *record.
 	if d != nil {
 		fmt.Fprintf(e.out, "%s\n\n", headline(d))
 	}
-	if err := explain.WriteEntry(e.out, entry, facts, e.width, e.colour); err != nil {
+	if err := explain.WriteEntry(e.out, entry, facts, e.style); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(e.out)
@@ -188,7 +189,7 @@ func (e *explainer) write(entry verdict.Entry, facts []evidence.Fact, d *record.
 // headline says in one line what was lost.
 func headline(d *record.Drop) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "== %d packets at %s", d.Packets, d.Location)
+	b.WriteString(tongue().Sprintf("== %d packets at %s", d.Packets, d.Location))
 	if d.SrcAddr.IsValid() {
 		fmt.Fprintf(&b, ": %s %s > %s", d.Proto, endpoint(d.SrcAddr, d.SrcPort), endpoint(d.DstAddr, d.DstPort))
 	}

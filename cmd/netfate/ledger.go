@@ -67,7 +67,7 @@ come back in the next with the other sign. docs/ledger.md has the equations.`,
 			if one {
 				w.cfg.Interval = w.duration
 			}
-			book, err := verdict.New()
+			book, err := verdict.In(tongue())
 			if err != nil {
 				return err
 			}

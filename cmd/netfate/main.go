@@ -41,7 +41,7 @@ func main() {
 	root := newRoot()
 	err := root.ExecuteContext(ctx)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "netfate:", err)
+		fmt.Fprintln(os.Stderr, "netfate:", tongue().Translate(err.Error()))
 	}
 	os.Exit(exitCode(err))
 }

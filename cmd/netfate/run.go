@@ -285,7 +285,7 @@ func (f *runFlags) stream(ctx context.Context, running *loader.Running) error {
 			return err
 		}
 	}
-	fmt.Fprintln(os.Stderr, "netfate: running; Ctrl-C ends")
+	say("running; Ctrl-C ends")
 	out := &runOutput{view: view, lost: map[string]uint64{}}
 	watching, err := newRunMaps(running, f.every)
 	if err != nil {

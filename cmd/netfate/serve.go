@@ -103,8 +103,10 @@ func loadConfig(path string, must bool) (config.Config, error) {
 	return cfg, err
 }
 
-// say writes a line for whoever runs the daemon.
-func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "netfate: "+format+"\n", args...) }
+// say writes a line for whoever runs the program.
+func say(format string, args ...any) {
+	fmt.Fprintln(os.Stderr, "netfate: "+tongue().Sprintf(format, args...))
+}
 
 // serve runs the daemon until ctx is done.
 func serve(ctx context.Context, cfg config.Config, load func() (config.Config, error)) (err error) {
@@ -124,7 +126,7 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	if err != nil {
 		return err
 	}
-	if server, err = newServer(ctx, &cfg, store, watch.Book, costs, exports); err != nil {
+	if server, err = newServer(ctx, &cfg, store, costs, exports); err != nil {
 		return err
 	}
 	if err := server.Listen(ctx); err != nil {
@@ -142,7 +144,7 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 		{Name: "the watchdog", Sink: pulse},
 	}, exports.outputs...), func(lacks []string) {
 		for _, l := range lacks {
-			say("note: %s", l)
+			say("note: %s", tongue().Translate(l))
 		}
 		dropCapabilities()
 		for _, a := range server.Addrs() {
@@ -203,10 +205,14 @@ func losses(s *api.Server) (all []record.Lost) {
 	return all
 }
 
-func newServer(ctx context.Context, cfg *config.Config, store history.Store, book *verdict.Book, costs *costMeter, exports *exports) (*api.Server, error) {
+func newServer(ctx context.Context, cfg *config.Config, store history.Store, costs *costMeter, exports *exports) (*api.Server, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("read the host's name: %w", err)
+	}
+	books, err := allBooks()
+	if err != nil {
+		return nil, err
 	}
 	about := api.About{Host: host, Version: version(), Started: time.Now().UTC(), Kernel: api.Kernel{Release: kernel.ReadFacts().Release, Features: []api.Feature{}}}
 	for _, c := range kernel.Probe(ctx) {
@@ -217,7 +223,7 @@ func newServer(ctx context.Context, cfg *config.Config, store history.Store, boo
 		metrics = exports.metrics.Handler()
 	}
 	return api.New(api.Config{
-		API: cfg.API, Page: webui.Handler(), Store: store, Book: book, About: about, Costs: costs.costs,
+		API: cfg.API, Page: webui.Handler(), Store: store, Books: books, About: about, Costs: costs.costs,
 		Path:    func(ctx context.Context, inode uint32) string { return pathOf(ctx, netns.New(netns.Config{}), inode) },
 		Objects: func(ctx context.Context) (api.Objects, error) { return objects(ctx, cfg.Sensors.Measure) },
 		Metrics: metrics, Exports: exports.status,

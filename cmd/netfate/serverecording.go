@@ -50,7 +50,7 @@ func serveRecording(ctx context.Context, cfg config.Config, path string) error {
 			Host: header.Host, Version: version(), Started: time.Now().UTC(),
 			Kernel: api.Kernel{Release: header.Kernel, Features: []api.Feature{}},
 		},
-		Costs:     newCostMeter().costs,
+		Costs:     newCostMeter(store).costs,
 		Recording: &api.Recording{File: filepath.Base(path), Start: header.Start.UTC(), End: rows.end.UTC()},
 		Base:      &http.Server{ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Second},
 		Log:       func(line string) { say("%s", line) },

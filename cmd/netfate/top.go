@@ -18,6 +18,7 @@ import (
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/recording"
 	"github.com/netfate/netfate/internal/verdict"
+	"github.com/netfate/netfate/internal/view/explain"
 	"github.com/netfate/netfate/internal/view/table"
 	"github.com/netfate/netfate/internal/view/top"
 )
@@ -88,7 +89,7 @@ func (w *watch) fullScreen(ctx context.Context, args []string, plaintext bool) e
 	if err := w.prepare(ctx, args); err != nil {
 		return err
 	}
-	book, err := verdict.New()
+	book, err := verdict.In(tongue())
 	if err != nil {
 		return err
 	}
@@ -112,7 +113,8 @@ func (w *watch) fullScreen(ctx context.Context, args []string, plaintext bool) e
 // explained is what `netfate explain` prints of a loss.
 func (w *watch) explained(ctx context.Context, book *verdict.Book, d *record.Drop, width int, colour bool) string {
 	var text bytes.Buffer
-	e := explainer{book: book, watch: w, out: &text, errs: &text, width: width, colour: colour}
+	style := explain.Style{Width: width, Colour: colour, Language: book.Language()}
+	e := explainer{book: book, watch: w, out: &text, errs: &text, style: style}
 	if err := e.loss(ctx, netns.New(netns.Config{}), d); err != nil {
 		fmt.Fprintln(&text, "netfate:", err)
 	}
@@ -121,7 +123,7 @@ func (w *watch) explained(ctx context.Context, book *verdict.Book, d *record.Dro
 
 // screenLive shows this host until the user quits, or the agent fails.
 func (w *watch) screenLive(ctx context.Context, cancel func(), app *top.App) error {
-	fmt.Fprintln(os.Stderr, "netfate: the kernel checks the sensors; that takes some seconds")
+	say("the kernel checks the sensors; that takes some seconds")
 	ready, done := make(chan []string, 1), make(chan error, 1)
 	go func() {
 		done <- agent.Run(ctx, w.cfg, []agent.Output{{Name: "the screen", Sink: app}}, func(lacks []string) { ready <- lacks })
@@ -197,7 +199,7 @@ func (w *watch) plain(ctx context.Context, args []string) error {
 	if o.Rows == 0 {
 		o.Rows = 10
 	}
-	book, err := verdict.New()
+	book, err := verdict.In(tongue())
 	if err != nil {
 		return err
 	}
@@ -211,7 +213,7 @@ func (w *watch) plain(ctx context.Context, args []string) error {
 	if err != nil {
 		return usageError{err}
 	}
-	fmt.Fprintf(os.Stderr, "netfate: first report in %v\n", w.every)
+	say("first report in %v", w.every)
 	return w.run(ctx, "drops and flows", []agent.Output{{Name: "the tables", Sink: both{dropView, flowView}}})
 }
 

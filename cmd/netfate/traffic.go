@@ -61,7 +61,7 @@ expression as tcpdump takes it, evaluated in the kernel.`,
 			}
 			o := w.options()
 			o.All, o.Each, o.Stack = all, each, stack
-			book, err := verdict.New()
+			book, err := verdict.In(tongue())
 			if err != nil {
 				return err
 			}

@@ -136,7 +136,7 @@ func (w *watch) containers() (*identity.Table, error) {
 // note says what is worth to know and no error, unless the screen is not for it.
 func (w *watch) note(text string) {
 	if !w.onScreen {
-		fmt.Fprintln(os.Stderr, "netfate: note:", text)
+		say("note: %s", text)
 	}
 }
 
@@ -214,13 +214,13 @@ func (w *watch) ready(what string, cancel func()) func(lacks []string) {
 		if w.duration > 0 {
 			time.AfterFunc(w.duration, cancel) // counted from here, not from the start of the program
 		}
-		where := "all network namespaces"
-		if w.netns != "" {
-			where = "namespace " + w.netns
+		if what = tongue().Translate(what); w.netns == "" {
+			say("watching %s of all network namespaces; Ctrl-C ends", what)
+		} else {
+			say("watching %s of namespace %s; Ctrl-C ends", what, w.netns)
 		}
-		fmt.Fprintf(os.Stderr, "netfate: watching %s of %s; Ctrl-C ends\n", what, where)
 		for _, l := range lacks {
-			fmt.Fprintln(os.Stderr, "netfate: note:", l)
+			say("note: %s", tongue().Translate(l))
 		}
 	}
 }

@@ -58,11 +58,11 @@ func (w *watch) listen(ctx context.Context, what string, outputs []agent.Output,
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	where := "interface " + w.iface
-	if w.netns != "" {
-		where += " in namespace " + w.netns
+	if what = tongue().Translate(what); w.netns == "" {
+		say("reading %s on interface %s; Ctrl-C ends", what, w.iface)
+	} else {
+		say("reading %s on interface %s in namespace %s; Ctrl-C ends", what, w.iface, w.netns)
 	}
-	fmt.Fprintf(os.Stderr, "netfate: reading %s on %s; Ctrl-C ends\n", what, where)
 	// The source ends with ctx, and gives what it has first.
 	return agent.Replay(context.WithoutCancel(ctx), from, w.cfg.Select, outputs)
 }

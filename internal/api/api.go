@@ -21,7 +21,9 @@ import (
 type Config struct {
 	API   config.API
 	Store history.Store
-	Book  *verdict.Book
+	// Books say what drops mean, one in each language; the first answers where no
+	// language is asked for.
+	Books []*verdict.Book
 	// About is what does not change while the daemon runs.
 	About About
 	// Costs returns what the sensors and the process cost at the moment; nil if

@@ -21,6 +21,7 @@ import (
 	"github.com/netfate/netfate/internal/export"
 	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/history/memory"
+	"github.com/netfate/netfate/internal/language"
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/verdict"
 )
@@ -87,9 +88,13 @@ func minute() *record.Batch {
 // says before it is made.
 func newServer(t testing.TB, change func(*Config)) *Server {
 	t.Helper()
-	book, err := verdict.New()
-	if err != nil {
-		t.Fatal(err)
+	var books []*verdict.Book
+	for _, l := range language.All() {
+		book, err := verdict.In(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		books = append(books, book)
 	}
 	store := memory.New(memory.Config{})
 	later := *minute()
@@ -98,7 +103,7 @@ func newServer(t testing.TB, change func(*Config)) *Server {
 			t.Fatal(err)
 		}
 	}
-	cfg := Config{API: config.Default().API, Store: store, Book: book, About: About{Host: "web1", Version: "1.2.3", Started: noon()}}
+	cfg := Config{API: config.Default().API, Store: store, Books: books, About: About{Host: "web1", Version: "1.2.3", Started: noon()}}
 	cfg.API.Rate, cfg.API.Burst = 1e6, 1e6
 	if change != nil {
 		change(&cfg)
@@ -252,6 +257,16 @@ func TestExplainAndSchema(t *testing.T) {
 	}
 	if w := request(s, http.MethodGet, prefix+"/explain/NETFILTER_DRO", nil); w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "did you mean NETFILTER_DROP") {
 		t.Errorf("got %d, %s", w.Code, w.Body)
+	}
+	chinese := read[Explanation](t, s, prefix+"/explain/NETFILTER_DROP?language=zh-CN")
+	if chinese.Verdict != record.Policy || !strings.Contains(chinese.Meaning, "连接跟踪") || !strings.HasPrefix(chinese.Confirm[0], "$ nft ") {
+		t.Errorf("got %+v", chinese)
+	}
+	if e := read[Explanation](t, s, prefix+"/explain/SOCKET_RCVBUFF?language=zh-CN").Evidence; !slices.ContainsFunc(e, func(f Fact) bool { return strings.Contains(f.Note, "不作要求的套接字得到的大小") }) {
+		t.Errorf("got the evidence %+v", e)
+	}
+	if w := request(s, http.MethodGet, prefix+"/explain/NETFILTER_DROP?language=xx", nil); w.Code != http.StatusUnprocessableEntity {
+		t.Errorf("got %d for a language that there is not", w.Code)
 	}
 	schema := read[Schema](t, s, prefix+"/schema")
 	if len(schema.Kinds) != len(history.Kinds()) || schema.Kinds[0].Fields[0].Name != "time" {

@@ -29,6 +29,7 @@ type Fact struct {
 }
 
 type explainInput struct {
+	Reader
 	Reason string `path:"reason" maxLength:"128" doc:"The kernel's name of it, with or without SKB_DROP_REASON_."`
 	NetNS  uint32 `query:"netns" doc:"Inode of the network namespace whose values are read; that of netfate if it is 0."`
 	IfName string `query:"ifname" maxLength:"15" doc:"Interface in it."`
@@ -39,7 +40,8 @@ type explainInput struct {
 type explainAnswer struct{ Body Explanation }
 
 func (s *Server) explain(ctx context.Context, in *explainInput) (*explainAnswer, error) {
-	entry, err := s.cfg.Book.Explain(in.Reason)
+	book := s.book(in.Reader)
+	entry, err := book.Explain(in.Reason)
 	if err != nil {
 		return nil, huma.Error404NotFound(err.Error())
 	}
@@ -57,7 +59,7 @@ func (s *Server) explain(ctx context.Context, in *explainInput) (*explainAnswer,
 		if s.cfg.Recording != nil { // it may be of another host, at another time
 			return &explainAnswer{out}, nil
 		}
-		for _, f := range evidence.Collect(ctx, entry.Evidence, subject) {
+		for _, f := range evidence.InWords(evidence.Collect(ctx, entry.Evidence, subject), book.Language()) {
 			out.Evidence = append(out.Evidence, Fact{Key: f.Key, Name: f.Name, Value: f.Value, Note: f.Note})
 		}
 		return &explainAnswer{out}, nil

@@ -16,6 +16,7 @@ import (
 
 type fateInput struct {
 	Selection
+	Reader
 	Scope string `query:"scope" default:"host" maxLength:"80" doc:"Whose books: host, netns:INODE, or if:INODE/NAME."`
 }
 
@@ -84,10 +85,10 @@ func (s *Server) fate(ctx context.Context, in *fateInput) (*fateAnswer, error) {
 		}
 		out := Fate{Entries: []json.RawMessage{}, Links: links(lines), Cut: cut}
 		slices.SortStableFunc(lines, pass1st)
-		fields := record.Fields(record.Entry{})
+		fields, book := record.Fields(record.Entry{}), s.book(in.Reader)
 		for i := range lines {
 			e := &lines[i]
-			e.Time, e.Start = q.Until, q.Since
+			e.Time, e.Start, e.Why = q.Until, q.Since, book.Reworded(e.Why)
 			out.Entries = append(out.Entries, record.AppendJSON(nil, fields, e, false))
 			if e.Station == totalStation && e.Line == record.Came {
 				out.Packets += e.Packets

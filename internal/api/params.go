@@ -10,6 +10,7 @@ import (
 
 	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/nearest"
+	"github.com/netfate/netfate/internal/verdict"
 )
 
 // Times are the parameters that say of when. The library for the description sees
@@ -17,6 +18,21 @@ import (
 type Times struct {
 	Since string `query:"since" default:"-15m" maxLength:"64" doc:"From when on: RFC 3339, or relative to now as -15m."`
 	Until string `query:"until" default:"now" maxLength:"64" doc:"Until when, likewise; now is this moment."`
+}
+
+// Reader is the parameter of answers that have texts for people.
+type Reader struct {
+	Language string `query:"language" default:"en" enum:"en,zh-CN" doc:"Language of the texts. Names, verdicts and commands are the same in every one."`
+}
+
+// book returns the book that a reader wants.
+func (s *Server) book(r Reader) *verdict.Book {
+	for _, b := range s.cfg.Books {
+		if b.Language().String() == r.Language {
+			return b
+		}
+	}
+	return s.cfg.Books[0]
 }
 
 // Selection is what all questions have.

@@ -40,6 +40,7 @@ func house() []place {
 		{dir: "internal/record", level: nouns, stdOnly: true, pure: true},
 
 		{dir: "internal/nearest", level: nouns, stdOnly: true, pure: true},
+		{dir: "internal/language", level: nouns, stdOnly: true, pure: true},
 
 		{dir: "internal/decode", level: facts, pure: true},
 		{dir: "internal/verdict", level: facts, pure: true},

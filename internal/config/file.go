@@ -86,7 +86,7 @@ func unknown(n *yaml.Node, t reflect.Type, prefix string) (wrong []error) {
 			wrong = append(wrong, unknown(n.Content[i+1], inner, prefix+key.Value+".")...)
 			continue
 		}
-		wrong = append(wrong, fmt.Errorf("line %d: there is no key %s%s%s", key.Line, prefix, key.Value, meant(prefix, key.Value, slices.Collect(maps.Keys(fields)))))
+		wrong = append(wrong, fmt.Errorf("line %d: there is no key %s; %s", key.Line, prefix+key.Value, meant(prefix, key.Value, slices.Collect(maps.Keys(fields)))))
 	}
 	return wrong
 }
@@ -102,12 +102,12 @@ func meant(prefix, key string, here []string) string {
 		paths[name] = k.Path
 	}
 	if near := nearest.Of(key, here, 1); len(near) > 0 {
-		return "; did you mean " + prefix + near[0] + "?"
+		return fmt.Sprintf("did you mean %s?", prefix+near[0])
 	}
 	if near := nearest.Of(key, everywhere, 1); len(near) > 0 {
-		return "; did you mean " + paths[near[0]] + "?"
+		return fmt.Sprintf("did you mean %s?", paths[near[0]])
 	}
-	return "; netfate serve --print-config lists all"
+	return "netfate serve --print-config lists all"
 }
 
 // Key is one key of the file.

@@ -157,7 +157,8 @@ func explainPermission(r *Refusal, s surroundings) {
 	r.Cause = "this kernel refuses it even to root, though other BPF works: its vendor left it out or forbids it"
 	r.Remedy = remedyDoctor
 	if s.mounts().SecurityFS == "" {
-		r.Cause += ", or it is locked down, which cannot be seen while securityfs is not mounted"
+		r.Cause = "this kernel refuses it even to root, though other BPF works: its vendor left it out or forbids it, " +
+			"or it is locked down, which cannot be seen while securityfs is not mounted"
 		r.Remedy = "mount -t securityfs securityfs /sys/kernel/security to know; " + remedyDoctor
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/netfate/netfate/internal/evidence"
+	"github.com/netfate/netfate/internal/language"
 	"github.com/netfate/netfate/internal/ledger/counters"
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/verdict"
@@ -29,21 +30,30 @@ const maxEvidence = 8
 
 // unlisted are losses that have no buffer, so that the kernel has no reason for
 // them.
-func unlisted(what string) verdict.Entry {
+func unlisted(what string, l language.Language) verdict.Entry {
+	why := func(english, chinese string) string {
+		if l == language.Chinese {
+			return chinese
+		}
+		return english
+	}
 	switch what {
 	case "RING":
 		return verdict.Entry{
-			Verdict: record.Resource, Why: "the NIC had no free descriptor: the host was too slow, or the ring is too small",
+			Verdict: record.Resource,
+			Why:     why("the NIC had no free descriptor: the host was too slow, or the ring is too small", "网卡没有空闲的描述符：主机太慢，或者环形队列太小"),
 			Confirm: []string{`$ ethtool -S IFACE | grep -iE "miss|no_buf|fifo"`}, Evidence: []string{"ring", "link", "softnet", "sysctl:net.core.netdev_budget"},
 		}
 	case "RX_ERRORS":
 		return verdict.Entry{
-			Verdict: record.Invalid, Why: "frames that came damaged: cable, transceiver or port",
+			Verdict: record.Invalid,
+			Why:     why("frames that came damaged: cable, transceiver or port", "到达时已损坏的帧：网线、光模块或端口有问题"),
 			Confirm: []string{"$ ip -s -s link show IFACE"}, Evidence: []string{"link"},
 		}
 	case "early_drop":
 		return verdict.Entry{
-			Verdict: record.Resource, Why: "the table of tracked connections is full: unanswered ones were thrown out",
+			Verdict:  record.Resource,
+			Why:      why("the table of tracked connections is full: unanswered ones were thrown out", "连接跟踪表已满：没有应答的连接被清除了"),
 			Confirm:  []string{"$ sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max"},
 			Evidence: []string{"conntrack", "sysctl:net.netfilter.nf_conntrack_buckets"},
 		}
@@ -56,7 +66,7 @@ func (b *book) entry(what string) verdict.Entry {
 	if e, err := b.book().Explain(what); err == nil {
 		return e
 	}
-	return unlisted(what)
+	return unlisted(what, b.book().Language())
 }
 
 // prove puts live facts and a command to the line of a loss.

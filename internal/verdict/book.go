@@ -6,16 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/netfate/netfate/internal/language"
 	"github.com/netfate/netfate/internal/record"
 )
 
-//go:embed rules/*.yaml
+//go:embed rules/*.yaml rules/*/*.yaml
 var files embed.FS
 
 // NoReason is the name of the entry for kernels before 5.17, which give no
@@ -75,6 +77,8 @@ type Member struct {
 
 // Book is the parsed rules. It is inert and safe for concurrent use.
 type Book struct {
+	language language.Language
+	reworded map[string]string // the language's why for each English one
 	entries  map[string]*Entry // by normalised name, aliases included
 	names    []string
 	core     map[string]*rule
@@ -89,28 +93,38 @@ type group struct {
 	names map[string]*rule
 }
 
-// New parses the embedded rules. An error is a fault in them.
-func New() (*Book, error) {
+// New parses the embedded rules, in English. An error is a fault in them.
+func New() (*Book, error) { return In(language.English) }
+
+// In parses the embedded rules with their texts in l. Names, verdicts and commands
+// are the same in every language.
+func In(l language.Language) (*Book, error) {
 	b := &Book{
-		entries: map[string]*Entry{}, core: map[string]*rule{}, groups: map[string]*group{},
+		language: l, reworded: map[string]string{}, entries: map[string]*Entry{}, core: map[string]*rule{}, groups: map[string]*group{},
 		unknown: Judgement{record.Loss, "unknown reason: netfate has no rule for it, so it counts as a loss", "unknown"},
 	}
-	list, err := files.ReadDir("rules")
+	if l == language.Chinese {
+		b.unknown.Why = "未知的原因，netfate 没有它的规则，所以算作丢失"
+	}
+	list, err := fs.Glob(files, "rules/*.yaml")
 	if err != nil {
 		return nil, fmt.Errorf("read rules: %w", err)
 	}
-	for _, f := range list {
-		data, err := files.ReadFile(path.Join("rules", f.Name()))
+	for _, name := range list {
+		data, err := files.ReadFile(name)
 		if err != nil {
 			return nil, fmt.Errorf("read rules: %w", err)
 		}
-		entries, err := parse(data)
+		entries, err := parse[[]Entry](data)
 		if err != nil {
-			return nil, fmt.Errorf("parse rules %s: %w", f.Name(), err)
+			return nil, fmt.Errorf("parse %s: %w", name, err)
+		}
+		if err := b.translate(entries, path.Base(name)); err != nil {
+			return nil, err
 		}
 		for i := range entries {
 			if err := b.add(&entries[i]); err != nil {
-				return nil, fmt.Errorf("rules %s: %s: %w", f.Name(), entries[i].Reason, err)
+				return nil, fmt.Errorf("%s: %s: %w", name, entries[i].Reason, err)
 			}
 		}
 	}
@@ -125,18 +139,31 @@ func New() (*Book, error) {
 	return b, nil
 }
 
-func parse(data []byte) ([]Entry, error) {
+// parse reads what a file of rules holds, which is one document.
+func parse[T any](data []byte) (document T, err error) {
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	d.KnownFields(true)
-	var entries []Entry
-	if err := d.Decode(&entries); err != nil {
-		return nil, err
+	if err := d.Decode(&document); err != nil {
+		return document, err
 	}
-	if err := d.Decode(&entries); !errors.Is(err, io.EOF) {
-		return nil, errors.New("more than one document")
+	var more any
+	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
+		return document, errors.New("more than one document")
 	}
-	return entries, nil
+	return document, nil
 }
+
+// Reworded returns an English why in the language of the book, as records from
+// elsewhere have it. One that is not known stays as it is.
+func (b *Book) Reworded(why string) string {
+	if text, ok := b.reworded[why]; ok {
+		return text
+	}
+	return why
+}
+
+// Language returns the language of the book's texts.
+func (b *Book) Language() language.Language { return b.language }
 
 // add takes in one entry of a file, with its members.
 func (b *Book) add(e *Entry) error {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/netfate/netfate/internal/language"
 	"github.com/netfate/netfate/internal/record"
 )
 
@@ -63,7 +64,7 @@ func reference(t *testing.T, b *Book) string {
 			t.Fatal(err)
 		}
 		for _, p := range e.Places {
-			fmt.Fprintf(&out, "| `%s` | %s | %s | %s |\n", e.Reason, p.Where(), p.Verdict, p.Why)
+			fmt.Fprintf(&out, "| `%s` | %s | %s | %s |\n", e.Reason, p.Where(language.English), p.Verdict, p.Why)
 		}
 	}
 	return out.String()

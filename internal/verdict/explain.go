@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/netfate/netfate/internal/language"
 	"github.com/netfate/netfate/internal/nearest"
 )
 
@@ -48,24 +49,25 @@ func (b *Book) nearest(key string) []string {
 	return names
 }
 
-// Where returns the rule's conditions as words: the places, then the protocols,
+// Where returns the rule's conditions as words of l: the places, then the protocols,
 // states, direction and group addressing that it asks for.
-func (p *PlaceRule) Where() string {
+func (p *PlaceRule) Where(l language.Language) string {
+	words := whereWords(l)
 	var parts []string
 	if len(p.Places) > 0 {
-		parts = append(parts, "at "+strings.Join(p.Places, ", "))
+		parts = append(parts, words.at+strings.Join(p.Places, words.comma))
 	}
 	if protos := slices.DeleteFunc(slices.Clone(p.Protos), func(s string) bool { return s == "" }); len(protos) > 0 {
-		parts = append(parts, "for "+strings.Join(protos, ", "))
+		parts = append(parts, words.protos+strings.Join(protos, words.comma))
 	}
 	if len(p.States) > 0 {
-		parts = append(parts, "in state "+strings.Join(p.States, ", "))
+		parts = append(parts, words.state+strings.Join(p.States, words.comma))
 	}
 	if p.Direction != "" {
-		parts = append(parts, "going "+string(p.Direction))
+		parts = append(parts, words.going+string(p.Direction))
 	}
 	if p.Multicast != nil && *p.Multicast {
-		parts = append(parts, "to a group or broadcast address")
+		parts = append(parts, words.group)
 	}
-	return strings.Join(parts, "; ")
+	return strings.Join(parts, words.semicolon)
 }

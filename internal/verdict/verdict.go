@@ -4,9 +4,9 @@
 //
 // All of it comes from the files under rules/, which are embedded in the
 // program and keyed by names, never by numbers: the kernel renumbers its drop
-// reasons from one release to the next. The package reads nothing of the host;
-// the evidence that an entry asks for is fetched by somebody else. It imports
-// record only.
+// reasons from one release to the next. Below rules/LANGUAGE/ are the same texts in
+// another language. The package reads nothing of the host; the evidence that an
+// entry asks for is fetched by somebody else. It imports record and language only.
 package verdict
 
 import (

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/netfate/netfate/internal/language"
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/verdict"
 )
@@ -179,7 +180,11 @@ func (f *fake) graph(r *http.Request, s span) (any, error) {
 
 // explain answers from the book that netfate itself answers from.
 func (f *fake) explain(r *http.Request, _ span) (any, error) {
-	book, err := verdict.New()
+	l := language.English
+	if r.URL.Query().Get("language") == language.Chinese.String() {
+		l = language.Chinese
+	}
+	book, err := verdict.In(l)
 	if err != nil {
 		return nil, err
 	}

@@ -284,6 +284,11 @@ await story('theme and language are chosen and kept', {}, async (page) => {
   await page.getByRole('link', { name: '流量' }).waitFor();
   await page.reload();
   await page.getByRole('heading', { name: '探针开销' }).waitFor();
+  // What the server explains, too.
+  await page.goto(address + '?view=fate&pick=SOCKET_RCVBUFF');
+  const aside = page.getByRole('complementary');
+  await aside.getByText('接收缓冲区已经用完').waitFor();
+  await aside.getByRole('heading', { name: '处理办法' }).waitFor();
   assert.equal(await page.evaluate(() => document.documentElement.classList.contains('dark')), true);
 });
 

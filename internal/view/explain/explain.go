@@ -14,7 +14,11 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/clipperhouse/displaywidth"
+	"github.com/rivo/uniseg"
+
 	"github.com/netfate/netfate/internal/evidence"
+	"github.com/netfate/netfate/internal/language"
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/verdict"
 )
@@ -26,46 +30,54 @@ const (
 	maxNameWidth = 44  // of the first column of a list
 )
 
+// Style says how a page looks. The zero value is 80 columns of English in black and
+// white.
+type Style struct {
+	Width  int  // columns; 0 is 80
+	Colour bool // headings and verdicts are set off by escape sequences
+	// Language is that of headings and judgements; it should be that of the book.
+	Language language.Language
+}
+
 // WriteEntry prints one entry, with the live facts that go with it. Prose is
-// wrapped at width (0: 80 columns); a command is never broken, so that it can
-// be copied. With colour, headings and the verdict are set off by escape
-// sequences; nothing else in the output can be one. It returns the first error
-// of w.
-func WriteEntry(w io.Writer, e verdict.Entry, facts []evidence.Fact, width int, colour bool) error {
-	p := newPage(w, width, colour)
+// wrapped at the style's width; a command is never broken, so that it can be
+// copied. Nothing but colour in the output can be an escape sequence. It returns
+// the first error of w.
+func WriteEntry(w io.Writer, e verdict.Entry, facts []evidence.Fact, style Style) error {
+	p := newPage(w, style)
 	p.line(p.bold(e.Reason) + "  " + p.verdict(e.Verdict))
 	p.wrap("  ", harmless(e.Why))
 	if len(e.Aliases) > 0 {
-		p.wrap("  ", "also called "+strings.Join(e.Aliases, ", "))
+		p.wrap("  ", p.words.aliases+strings.Join(e.Aliases, p.words.comma))
 	}
-	p.heading("What happened")
+	p.heading(p.words.happened)
 	p.wrap("  ", e.Meaning)
-	p.heading("Is it bad?")
-	p.wrap("  ", judgement(e.Verdict))
+	p.heading(p.words.bad)
+	p.wrap("  ", p.words.judgement(e.Verdict))
 	if len(facts) > 0 {
-		p.heading("On this host, now")
+		p.heading(p.words.facts)
 		p.facts(facts)
 	}
-	p.heading("Usual causes")
+	p.heading(p.words.causes)
 	for _, c := range e.Causes {
 		p.item(c)
 	}
-	p.heading("Find out")
+	p.heading(p.words.confirm)
 	p.steps(e.Confirm)
-	p.heading("Put it right")
+	p.heading(p.words.fix)
 	p.steps(e.Fix)
 	if slices.ContainsFunc(slices.Concat(e.Confirm, e.Fix), hasBlank) {
 		p.line("")
-		p.wrap("  ", "Words in CAPITALS are yours to fill in.")
+		p.wrap("  ", p.words.blanks)
 	}
 	if len(e.Places) > 0 {
-		p.heading("Elsewhere it means something else")
+		p.heading(p.words.places)
 		p.places(e.Places)
 	}
 	if len(e.Members) > 0 {
-		p.heading("Its reasons")
+		p.heading(p.words.members)
 		for _, m := range e.Members {
-			p.pair(m.Reason, memberWidth(e.Members), string(m.Verdict)+": "+m.Why)
+			p.pair(m.Reason, memberWidth(e.Members), string(m.Verdict)+p.words.colon+m.Why)
 		}
 	}
 	return p.err
@@ -74,8 +86,8 @@ func WriteEntry(w io.Writer, e verdict.Entry, facts []evidence.Fact, width int, 
 // WriteIndex prints all reasons of the book, grouped by verdict, one a line
 // with its meaning. The many reasons of a subsystem are one line; its entry
 // lists them.
-func WriteIndex(w io.Writer, b *verdict.Book, width int, colour bool) error {
-	p := newPage(w, width, colour)
+func WriteIndex(w io.Writer, b *verdict.Book, style Style) error {
+	p := newPage(w, style)
 	var entries []verdict.Entry
 	column := 0
 	for _, name := range b.Reasons() {
@@ -97,67 +109,34 @@ func WriteIndex(w io.Writer, b *verdict.Book, width int, colour bool) error {
 			}
 			why := e.Why
 			if n := len(e.Members); n > 0 {
-				why = fmt.Sprintf("%s (and %d of its kind)", why, n)
+				why = fmt.Sprintf(p.words.kind, why, n)
 			}
 			p.pair(e.Reason, column, why)
 		}
 		p.line("")
 	}
-	p.wrap("", "netfate explain REASON tells what one of them means, what to look at and what to do.")
+	p.wrap("", p.words.index)
 	return p.err
-}
-
-// judgement says in plain words what a verdict means for the reader.
-func judgement(v record.Verdict) string {
-	switch v {
-	case record.Loss:
-		return "Yes. The packet should have arrived and did not. Somebody waits for it, or has to send it again."
-	case record.Resource:
-		return "Yes, if it goes on. Something was full: the packet was good, but there was no room for it. A few in a burst are usually harmless."
-	case record.Refused:
-		return "Not for this host. Nobody here wanted the packet. It is bad only if somebody should have."
-	case record.Policy:
-		return "Only if it is not what you want. A rule or setting on this host asked for it."
-	case record.Invalid:
-		return "Not by itself. The packet was broken, out of place or forged, and is better dropped. Many from one honest sender point to a fault on the way."
-	case record.Benign:
-		return "No. The kernel counts it as a drop, but nobody lost anything. netfate hides it unless you ask for all."
-	}
-	return "That is not known."
-}
-
-// short is judgement in a few words.
-func short(v record.Verdict) string {
-	switch v {
-	case record.Loss:
-		return "should have arrived and did not"
-	case record.Resource:
-		return "lost for want of room"
-	case record.Refused:
-		return "nobody here wanted it"
-	case record.Policy:
-		return "a rule or setting here asked for it"
-	case record.Invalid:
-		return "broken, out of place or forged"
-	case record.Benign:
-		return "cost nobody anything"
-	}
-	return "not known"
 }
 
 // page lays text out; the first error of w is kept and ends all output.
 type page struct {
-	w      io.Writer
-	width  int
-	colour bool
-	err    error
+	w        io.Writer
+	width    int
+	colour   bool
+	language language.Language
+	words    *words
+	err      error
 }
 
-func newPage(w io.Writer, width int, colour bool) *page {
+func newPage(w io.Writer, style Style) *page {
+	width := style.Width
 	if width <= 0 {
 		width = defaultWidth
 	}
-	return &page{w: w, width: min(max(width, minWidth), maxWidth), colour: colour}
+	return &page{
+		w: w, width: min(max(width, minWidth), maxWidth), colour: style.Colour, language: style.Language, words: wordsOf(style.Language),
+	}
 }
 
 func (p *page) line(s string) {
@@ -180,7 +159,7 @@ func (p *page) verdict(v record.Verdict) string {
 	sgr := map[record.Verdict]string{
 		record.Loss: "1;31", record.Resource: "31", record.Refused: "33", record.Policy: "33", record.Invalid: "35", record.Benign: "2",
 	}[v]
-	return p.paint(sgr, string(v)+": "+short(v))
+	return p.paint(sgr, string(v)+p.words.colon+p.words.short(v))
 }
 
 func (p *page) heading(s string) {
@@ -221,7 +200,7 @@ func (p *page) steps(steps []string) {
 			full += "  # " + comment
 		}
 		switch {
-		case utf8.RuneCountInString(full)+4 <= p.width || comment == "":
+		case displaywidth.String(full)+4 <= p.width || comment == "":
 			p.line("  $ " + p.command(command, comment))
 		default:
 			for _, l := range wrapped(comment, p.width-6) {
@@ -245,17 +224,17 @@ func (p *page) command(command, comment string) string {
 func (p *page) facts(facts []evidence.Fact) {
 	column := 0
 	for _, f := range facts {
-		column = max(column, utf8.RuneCountInString(harmless(f.Name)))
+		column = max(column, displaywidth.String(harmless(f.Name)))
 	}
 	column = min(column, maxNameWidth, p.width/2)
 	for _, f := range facts {
 		value, note := harmless(f.Value), harmless(f.Note)
-		if room := p.width - column - 4; note != "" && utf8.RuneCountInString(value)+utf8.RuneCountInString(note)+3 <= room {
-			value, note = value+" ("+note+")", ""
+		if aside := p.words.aside(note); note != "" && displaywidth.String(value+aside) <= p.width-column-4 {
+			value, note = value+aside, ""
 		}
 		p.pair(harmless(f.Name), column, value)
 		if note != "" {
-			p.wrap(strings.Repeat(" ", column+4), "("+note+")")
+			p.wrap(strings.Repeat(" ", column+4), strings.TrimSpace(p.words.aside(note)))
 		}
 	}
 }
@@ -267,7 +246,7 @@ func (p *page) pair(name string, column int, text string) {
 	indent := strings.Repeat(" ", column+4)
 	lines := wrapped(harmless(text), p.width-column-4)
 	first := "  " + name
-	if n := utf8.RuneCountInString(name); n <= column && len(lines) > 0 {
+	if n := displaywidth.String(name); n <= column && len(lines) > 0 {
 		first += strings.Repeat(" ", column-n+2) + lines[0]
 		lines = lines[1:]
 	}
@@ -283,10 +262,10 @@ func (p *page) places(rules []verdict.PlaceRule) {
 	for _, r := range rules {
 		const few = 4
 		if more := len(r.Places) - few; more > 1 {
-			r.Places = append(slices.Clone(r.Places[:few]), fmt.Sprintf("and %d more", more))
+			r.Places = append(slices.Clone(r.Places[:few]), fmt.Sprintf(p.words.more, more))
 		}
-		p.item(string(r.Verdict) + ": " + r.Why)
-		for _, l := range wrapped(harmless(r.Where()), p.width-6) {
+		p.item(string(r.Verdict) + p.words.colon + r.Why)
+		for _, l := range wrapped(harmless(r.Where(p.language)), p.width-6) {
 			p.line("      " + p.paint("2", l))
 		}
 	}
@@ -313,25 +292,44 @@ func hasBlank(step string) bool {
 	return blanks.MatchString(command)
 }
 
-// wrapped breaks text at spaces into lines of at most width columns; a longer
-// word has a line to itself.
+// wrapped breaks text into lines of at most width columns: at spaces, and between
+// wide characters, which have none, where Unicode lets a line end (UAX 14). What
+// cannot be broken and is longer has a line to itself.
 func wrapped(text string, width int) []string {
 	var lines []string
 	line, n := "", 0
 	for _, word := range strings.Fields(text) {
-		l := utf8.RuneCountInString(word)
-		if n > 0 && n+1+l > width {
-			lines, line, n = append(lines, line), "", 0
+		gap := " "
+		for _, piece := range pieces(word) {
+			l := displaywidth.String(piece)
+			if n > 0 && n+len(gap)+l > width {
+				lines, line, n = append(lines, line), "", 0
+			}
+			if n > 0 {
+				line, n = line+gap, n+len(gap)
+			}
+			line, n = line+piece, n+l
+			gap = ""
 		}
-		if n > 0 {
-			line, n = line+" ", n+1
-		}
-		line, n = line+word, n+l
 	}
 	if n > 0 {
 		lines = append(lines, line)
 	}
 	return lines
+}
+
+// pieces returns the parts of a word that stay whole; a narrow word is one.
+func pieces(word string) []string {
+	if displaywidth.String(word) == utf8.RuneCountInString(word) {
+		return []string{word}
+	}
+	var list []string
+	for state := -1; word != ""; {
+		var piece string
+		piece, word, _, state = uniseg.FirstLineSegmentInString(word, state)
+		list = append(list, piece)
+	}
+	return list
 }
 
 // harmless spells out what does not print, so that no name or error text from

@@ -8,11 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
+	"github.com/clipperhouse/displaywidth"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/netfate/netfate/internal/evidence"
+	"github.com/netfate/netfate/internal/language"
 	"github.com/netfate/netfate/internal/verdict"
 )
 
@@ -37,9 +38,9 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-func book(t *testing.T) *verdict.Book {
+func book(t *testing.T, l language.Language) *verdict.Book {
 	t.Helper()
-	b, err := verdict.New()
+	b, err := verdict.In(l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,21 +64,23 @@ func TestWriteEntry(t *testing.T) {
 		{Key: "c", Name: "TcpExtIPReversePathFilter", Value: "4711", Note: "since the namespace began"},
 		{Key: "d", Name: "a rule\x1b[2J", Value: "evil\r\u202e\xff"},
 	}
-	b := book(t)
 	for name, c := range map[string]struct {
 		reason string
 		facts  []evidence.Fact
-		width  int
-		colour bool
+		style  Style
 	}{
-		"rpfilter-100":        {"IP_RPFILTER", facts, 100, false},
-		"rpfilter-60":         {"IP_RPFILTER", facts, 60, false},
-		"rpfilter-100-colour": {"IP_RPFILTER", facts, 100, true},
-		"nosocket-80":         {"NO_SOCKET", nil, 0, false},
-		"openvswitch-80":      {"OPENVSWITCH", nil, 80, false},
+		"rpfilter-100":        {"IP_RPFILTER", facts, Style{Width: 100}},
+		"rpfilter-60":         {"IP_RPFILTER", facts, Style{Width: 60}},
+		"rpfilter-100-colour": {"IP_RPFILTER", facts, Style{Width: 100, Colour: true}},
+		"nosocket-80":         {"NO_SOCKET", nil, Style{}},
+		"openvswitch-80":      {"OPENVSWITCH", nil, Style{Width: 80}},
+		"zh-nosocket-80":      {"NO_SOCKET", nil, Style{Language: language.Chinese}},
+		"zh-rpfilter-60":      {"IP_RPFILTER", facts, Style{Width: 60, Language: language.Chinese}},
+		"zh-openvswitch-100":  {"OPENVSWITCH", nil, Style{Width: 100, Language: language.Chinese}},
 	} {
+		b := book(t, c.style.Language)
 		var out bytes.Buffer
-		if err := WriteEntry(&out, entry(t, b, c.reason), c.facts, c.width, c.colour); err != nil {
+		if err := WriteEntry(&out, entry(t, b, c.reason), evidence.InWords(c.facts, c.style.Language), c.style); err != nil {
 			t.Fatal(err)
 		}
 		golden(t, name, out.String())
@@ -85,26 +88,34 @@ func TestWriteEntry(t *testing.T) {
 }
 
 func TestWriteIndex(t *testing.T) {
-	var out bytes.Buffer
-	if err := WriteIndex(&out, book(t), 100, false); err != nil {
-		t.Fatal(err)
+	for name, l := range map[string]language.Language{"index-100": language.English, "zh-index-100": language.Chinese} {
+		var out bytes.Buffer
+		if err := WriteIndex(&out, book(t, l), Style{Width: 100, Language: l}); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, out.String())
 	}
-	golden(t, "index-100", out.String())
 }
 
 // Every entry prints at any width: prose within it, commands whole.
 func TestEveryEntry(t *testing.T) {
-	b := book(t)
+	for _, l := range language.All() {
+		everyEntry(t, l)
+	}
+}
+
+func everyEntry(t *testing.T, l language.Language) {
+	b := book(t, l)
 	for _, name := range b.Reasons() {
 		e := entry(t, b, name)
 		for _, width := range []int{1, 40, 72, 80, 500} {
 			var out bytes.Buffer
-			if err := WriteEntry(&out, e, nil, width, false); err != nil {
+			if err := WriteEntry(&out, e, nil, Style{Width: width, Language: l}); err != nil {
 				t.Fatal(err)
 			}
 			for line := range strings.Lines(out.String()) {
 				line = strings.TrimSuffix(line, "\n")
-				long := utf8.RuneCountInString(line) > max(width, minWidth)
+				long := displaywidth.String(line) > max(width, minWidth)
 				if long && !strings.HasPrefix(line, "  $ ") && strings.Count(strings.TrimSpace(line), " ") > 1 && line[0] == ' ' {
 					t.Errorf("%s at %d: too long: %s", name, width, line)
 				}
@@ -123,7 +134,7 @@ func TestEveryEntry(t *testing.T) {
 
 // What an entry asks for can be read.
 func TestEvidenceIsKnown(t *testing.T) {
-	b := book(t)
+	b := book(t, language.English)
 	for _, name := range b.Reasons() {
 		for _, key := range entry(t, b, name).Evidence {
 			if !evidence.Known(key) {
@@ -138,11 +149,11 @@ type full struct{}
 func (full) Write([]byte) (int, error) { return 0, errors.New("disk full") }
 
 func TestErrorOfWriter(t *testing.T) {
-	b := book(t)
-	if err := WriteEntry(full{}, entry(t, b, "NO_SOCKET"), nil, 80, false); err == nil {
+	b := book(t, language.English)
+	if err := WriteEntry(full{}, entry(t, b, "NO_SOCKET"), nil, Style{}); err == nil {
 		t.Error("got no error, want disk full")
 	}
-	if err := WriteIndex(full{}, b, 80, false); err == nil {
+	if err := WriteIndex(full{}, b, Style{}); err == nil {
 		t.Error("got no error, want disk full")
 	}
 }

@@ -21,7 +21,7 @@ const text = new Text();
 export async function speak(language: Language): Promise<void> {
   text.words = language === 'zh' ? (await import('./zh')).zh : en;
   text.language = language;
-  document.documentElement.lang = language === 'zh' ? 'zh-CN' : 'en';
+  document.documentElement.lang = tag() ?? 'en';
 }
 
 export async function loadText(): Promise<void> {
@@ -37,6 +37,12 @@ export function choose(language: Language): void {
 
 export function language(): Language {
   return text.language;
+}
+
+// tag is what the API calls the language, nothing for English, which it speaks
+// by itself.
+export function tag(): string | undefined {
+  return text.language === 'zh' ? 'zh-CN' : undefined;
 }
 
 export function t(key: Key, values: Record<string, string | number> = {}): string {

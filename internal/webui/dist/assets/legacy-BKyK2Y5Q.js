@@ -1,1 +1,0 @@
-import{ht as e}from"./index-BwDJ_hY4.js";e();
