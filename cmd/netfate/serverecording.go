@@ -21,7 +21,6 @@ import (
 	"github.com/netfate/netfate/internal/history/memory"
 	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/recording"
-	"github.com/netfate/netfate/internal/verdict"
 	"github.com/netfate/netfate/internal/webui"
 )
 
@@ -36,7 +35,7 @@ func serveRecording(ctx context.Context, cfg config.Config, path string) error {
 	if err != nil {
 		return err
 	}
-	book, err := verdict.New()
+	books, err := allBooks()
 	if err != nil {
 		return err
 	}
@@ -45,7 +44,7 @@ func serveRecording(ctx context.Context, cfg config.Config, path string) error {
 		return err
 	}
 	about := api.Config{
-		API: cfg.API, Page: webui.Handler(), Store: store, Book: book,
+		API: cfg.API, Page: webui.Handler(), Store: store, Books: books,
 		About: api.About{
 			Host: header.Host, Version: version(), Started: time.Now().UTC(),
 			Kernel: api.Kernel{Release: header.Kernel, Features: []api.Feature{}},
