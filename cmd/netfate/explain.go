@@ -35,7 +35,10 @@ how to fix them, with the live values of this host that matter.
 
 Without REASON it watches for five seconds (--duration) and explains the losses
 that it sees, each with the values of the namespace, interface and socket that
-lost the packets. With -r it explains those of a recording.`,
+lost the packets. With -r it explains those of a recording.
+
+It speaks English, and Chinese where LC_ALL, LC_MESSAGES or LANG asks for it
+(zh_CN.UTF-8).`,
 		Example: `  netfate explain NETFILTER_DROP
   netfate explain --list                  every reason, by verdict
   sudo netfate explain                    whatever is being lost now

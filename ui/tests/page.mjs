@@ -283,7 +283,7 @@ await story('theme and language are chosen and kept', {}, async (page) => {
   await page.getByRole('combobox', { name: 'Language', exact: true }).selectOption('zh');
   await page.getByRole('link', { name: '流量' }).waitFor();
   await page.reload();
-  await page.getByRole('heading', { name: '探针开销' }).waitFor();
+  await page.getByRole('heading', { name: '传感器开销' }).waitFor();
   // What the server explains, too.
   await page.goto(address + '?view=fate&pick=SOCKET_RCVBUFF');
   const aside = page.getByRole('complementary');

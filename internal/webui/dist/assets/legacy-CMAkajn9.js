@@ -1,0 +1,1 @@
+import{gt as e}from"./index-6GXc8aIA.js";e();

@@ -1,1 +1,0 @@
-import{gt as e}from"./index-Ck3krVcm.js";e();
