@@ -65,7 +65,7 @@ func (c *column) sql(d dialect) string {
 	case "bool":
 		return "UInt8"
 	default:
-		if d.modern && c.name != "path" && c.name != "qname" && c.typ != "addr" {
+		if d.modern && c.name != "path" && c.name != "qname" && c.name != "trace_id" && c.typ != "addr" {
 			return "LowCardinality(String)"
 		}
 		return "String"

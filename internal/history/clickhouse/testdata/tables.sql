@@ -142,7 +142,8 @@ CREATE TABLE IF NOT EXISTS requests (time DateTime('UTC'),
 	`response_bytes` UInt64,
 	`latency_us` UInt64,
 	`error` String,
-	`one_in` UInt32, batch String, row UInt16) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time);
+	`one_in` UInt32,
+	`trace_id` String, batch String, row UInt16) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time);
 CREATE TABLE IF NOT EXISTS queries (time DateTime('UTC'),
 	`queries` UInt64,
 	`unanswered` UInt64,
@@ -348,7 +349,8 @@ CREATE TABLE IF NOT EXISTS requests (time DateTime('UTC') CODEC(DoubleDelta, ZST
 	`response_bytes` UInt64 CODEC(ZSTD(1)),
 	`latency_us` UInt64 CODEC(ZSTD(1)),
 	`error` LowCardinality(String) CODEC(ZSTD(1)),
-	`one_in` UInt32 CODEC(ZSTD(1)), batch String CODEC(ZSTD(1)), row UInt16 CODEC(T64, ZSTD(1))) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time);
+	`one_in` UInt32 CODEC(ZSTD(1)),
+	`trace_id` String CODEC(ZSTD(1)), batch String CODEC(ZSTD(1)), row UInt16 CODEC(T64, ZSTD(1))) ENGINE = MergeTree() PARTITION BY toYYYYMMDD(time) ORDER BY (host, time);
 CREATE TABLE IF NOT EXISTS queries (time DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)),
 	`queries` UInt64 CODEC(ZSTD(1)),
 	`unanswered` UInt64 CODEC(ZSTD(1)),
