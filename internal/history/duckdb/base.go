@@ -72,6 +72,24 @@ func (s *store) with(use func(base) error) error {
 	return err
 }
 
+// patiently is with for questions that cannot have ended the process: they are asked again
+// of the next one.
+func (s *store) patiently(ctx context.Context, use func(base) error) error {
+	ctx, cancel := context.WithTimeout(ctx, questionTime)
+	defer cancel()
+	for {
+		err := s.with(use)
+		if !errors.Is(err, errEnded) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 // longestPause bounds the time before the process is started anew.
 const longestPause = 8 * time.Second
 
