@@ -77,7 +77,7 @@ type reply struct {
 
 // meanings are the errors that callers tell apart.
 func meanings() []error {
-	return []error{history.ErrQuestion, history.ErrLimit, errOther, errResident, fs.ErrPermission, context.Canceled, context.DeadlineExceeded}
+	return []error{history.ErrQuestion, history.ErrLimit, errOther, errResident, errReopened, fs.ErrPermission, context.Canceled, context.DeadlineExceeded}
 }
 
 // fault is an error of another process.
@@ -241,7 +241,7 @@ func (s *server) answer(ctx context.Context, r *request, a *reply) (err error) {
 	f, w, from := s.files[r.File], s.writing[r.File], s.files[r.From]
 	s.mu.Unlock()
 	if f == nil {
-		return errors.New("there is no such file")
+		return errReopened
 	}
 	switch r.Op {
 	case rowsCall:
