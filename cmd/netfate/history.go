@@ -19,8 +19,8 @@ type historySink struct {
 	rows  int
 }
 
-// flushRows is after how many rows one that waits does so.
-const flushRows = 50_000
+// waitRows is after how many rows one that waits does so.
+const waitRows = 50_000
 
 func newHistorySink(path string, waits bool) (*historySink, error) {
 	store, err := duckdb.Open(duckdb.Config{Path: path, Say: func(text string) { fmt.Fprintln(os.Stderr, "netfate:", text) }})
@@ -36,10 +36,13 @@ func (s *historySink) Batch(b *record.Batch) error {
 		return err
 	}
 	s.rows += len(b.Drops) + len(b.Flows) + len(b.Conns) + len(b.Requests) + len(b.Queries) + len(b.Ledger) + 1
-	if s.rows < flushRows {
+	if s.rows < waitRows {
 		return nil
 	}
 	s.rows = 0
+	if taker, ok := s.store.(interface{ Taken(context.Context) error }); ok {
+		return taker.Taken(ctx)
+	}
 	return s.store.Flush(ctx)
 }
 

@@ -16,9 +16,9 @@ import (
 // What the history's process may have: with a daemon in a storm of flows it is less than
 // 400 MB. docs/history.md says what each bound is for.
 const (
-	storeData     = 256 << 20 // as the kernel counts
-	storeResident = 160 << 20 // while a statement runs
-	storeMemory   = 128 << 20 // as DuckDB counts
+	storeData     = 208 << 20 // as the kernel counts
+	storeResident = 192 << 20 // while a statement runs
+	storeMemory   = 144 << 20 // as DuckDB counts
 	storeAnswer   = 8 << 20
 )
 

@@ -122,12 +122,21 @@ func fillHistory(ctx context.Context, s history.Store, minutes int) (rates []flo
 				return nil, err
 			}
 		}
-		if err := s.Flush(ctx); err != nil {
+		if err := taken(ctx, s, m+n == minutes); err != nil {
 			return nil, err
 		}
 		rates = append(rates, float64(n*historyFlows)/time.Since(began).Seconds())
 	}
 	return rates, nil
+}
+
+// taken waits until what was put has made room for as much again, as in a long import, and in
+// the end until all is durable.
+func taken(ctx context.Context, s history.Store, end bool) error {
+	if t, ok := s.(interface{ Taken(context.Context) error }); ok && !end {
+		return t.Taken(ctx)
+	}
+	return s.Flush(ctx)
 }
 
 // question is one that a dashboard asks, and the same as SQL.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/netfate/netfate/internal/history"
@@ -45,6 +46,9 @@ type base interface {
 // ended, or cannot be started.
 var errEnded = errors.New("the process that has the history has ended")
 
+// errReopened is wrapped by what cannot be done since a file was closed that is opened anew.
+var errReopened = errors.New("the history's file is opened anew")
+
 // openBase opens the database at path, "" for memory: here, or in the store's process.
 func (s *store) openBase(path string) (base, error) {
 	if s.cfg.Process != nil {
@@ -66,10 +70,32 @@ func (s *store) with(use func(base) error) error {
 	s.reading.RLock()
 	defer s.reading.RUnlock()
 	err := use(s.file)
+	// A commit that failed leaves DuckDB of no use until the writer has opened the file anew.
+	if errors.Is(err, errReopened) || err != nil && strings.Contains(err.Error(), "has been invalidated") {
+		return fmt.Errorf("%w: %w", history.ErrLimit, errReopened)
+	}
 	if errors.Is(err, errEnded) {
 		return fmt.Errorf("%w: %w, and is started again: a question that takes too much memory ends it", history.ErrLimit, err)
 	}
 	return err
+}
+
+// patiently is with for questions that cannot have ended the process: they are asked again
+// of the next one, or of the file opened anew.
+func (s *store) patiently(ctx context.Context, use func(base) error) error {
+	ctx, cancel := context.WithTimeout(ctx, questionTime)
+	defer cancel()
+	for {
+		err := s.with(use)
+		if !errors.Is(err, errEnded) && !errors.Is(err, errReopened) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // longestPause bounds the time before the process is started anew.

@@ -42,13 +42,14 @@ type Config struct {
 	// Process makes the command of a process that has the files open, and calls [Serve] with
 	// its file 3; nil has this one do that. It is started anew when it ends.
 	Process func() *exec.Cmd
-	// Data is how many bytes of memory of its own that process may have, as the kernel
-	// counts (RLIMIT_DATA); 0 is for no bound.
+	// Data is how many bytes of memory of its own that process may have beside what it has
+	// from its start, as the kernel counts (RLIMIT_DATA); 0 is for no bound.
 	Data int64
 	// MaxAnswer is how large the answer to a statement may be, in bytes, about: what is beyond is
 	// cut; 0 is for no bound.
 	MaxAnswer int64
-	// Threads is how many threads it has, 0 for 2.
+	// Threads is how many threads it has, 0 for 2 if it is only read, else 1: DuckDB's wait for each
+	// other by turning round, so that two take twice the CPU time to write as much.
 	Threads int
 	// MaxQueue is how many records may wait to be added up, 0 for 262,144; further
 	// ones are dropped and counted.
@@ -95,7 +96,10 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	if c.Threads == 0 {
-		c.Threads = 2
+		c.Threads = 1
+		if c.ReadOnly {
+			c.Threads = 2
+		}
 	}
 	if c.MaxPending == 0 {
 		c.MaxPending = 1 << 17

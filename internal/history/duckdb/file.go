@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	duck "github.com/duckdb/duckdb-go/v2"
 )
@@ -21,6 +22,7 @@ type file struct {
 	path   string // empty for memory
 	db     *sql.DB
 	writer *sql.Conn
+	closed atomic.Bool
 	kinds  []*kind
 	order  map[string][]int // by table, for each of its columns after the time the place in kind.columns, -1 for unknown ones
 	marks  marks
@@ -98,7 +100,17 @@ func openFile(cfg *Config, path string, kinds []*kind) (_ *file, err error) {
 	return f, f.look(ctx)
 }
 
+// conn is a connection for a reader.
+func (f *file) conn(ctx context.Context) (*sql.Conn, error) {
+	conn, err := f.db.Conn(ctx)
+	if err != nil && f.closed.Load() {
+		return nil, errReopened
+	}
+	return conn, err
+}
+
 func (f *file) close() error {
+	f.closed.Store(true)
 	var errs []error
 	if f.writer != nil {
 		errs = append(errs, f.writer.Close())

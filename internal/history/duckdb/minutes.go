@@ -4,6 +4,7 @@ package duckdb
 
 import (
 	"encoding/binary"
+	"hash/maphash"
 	"reflect"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ type minutes struct {
 	kinds  []*kind
 	tables []pending // by kind
 	len    int       // rows of all kinds
+	seeds  [2]maphash.Seed
 	buf    []byte
 	old    int64 // the oldest minute there is
 	new    int64 // the newest
@@ -25,15 +27,19 @@ type minutes struct {
 
 // pending is the rows of a kind that are not written yet.
 type pending struct {
-	rows   map[string]int // by what tells rows apart
-	minute []int64        // of each row, its beginning in seconds
-	cells  []cells        // by column
+	rows   map[key]int
+	minute []int64 // of each row, its beginning in seconds
+	cells  []cells // by column
 }
 
+// key is a hash of what tells rows apart: two of 64 bits, of seeds of their own. That of
+// a billion rows two have the same one is less likely than one in 10^20.
+type key [2]uint64
+
 func newMinutes(kinds []*kind) *minutes {
-	m := &minutes{kinds: kinds, tables: make([]pending, len(kinds))}
+	m := &minutes{kinds: kinds, tables: make([]pending, len(kinds)), seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 	for i, k := range kinds {
-		m.tables[i] = pending{rows: map[string]int{}, cells: make([]cells, len(k.columns))}
+		m.tables[i] = pending{rows: map[key]int{}, cells: make([]cells, len(k.columns))}
 	}
 	m.clear()
 	return m
@@ -49,7 +55,7 @@ func (m *minutes) clear() {
 	for i := range m.tables {
 		p := &m.tables[i]
 		if n := cap(p.minute); n > spareRows && n > 8*len(p.minute) {
-			*p = pending{rows: map[string]int{}, cells: make([]cells, len(p.cells))}
+			*p = pending{rows: map[key]int{}, cells: make([]cells, len(p.cells))}
 			continue
 		}
 		clear(p.rows)
@@ -59,6 +65,92 @@ func (m *minutes) clear() {
 		}
 	}
 	m.len, m.old, m.new = 0, forever, 0
+}
+
+// rowGroup is how many rows of a table DuckDB compresses together. A write of whole groups
+// goes to the file at once; what is left over of one would be compressed again with what
+// comes next, and that with the next.
+const rowGroup = 122_880
+
+// groups are the oldest rows of kinds that have whole groups of them, as many as these hold;
+// of all kinds if none has. They share the memory of m.
+func (m *minutes) groups() *minutes {
+	part := &minutes{kinds: m.kinds, tables: make([]pending, len(m.tables))}
+	for i := range m.tables {
+		p := &m.tables[i]
+		n := len(p.minute) / rowGroup * rowGroup
+		part.tables[i] = p.slice(0, n)
+		part.len += n
+	}
+	if part.len == 0 {
+		return m
+	}
+	// What is older than what stays is complete.
+	part.new = m.new
+	for i := range m.tables {
+		for _, minute := range m.tables[i].minute[len(part.tables[i].minute):] {
+			part.new = min(part.new, minute)
+		}
+	}
+	return part
+}
+
+// cut forgets the rows of part, which groups has made of m.
+func (m *minutes) cut(part *minutes) {
+	m.len, m.old, m.new = m.len-part.len, forever, 0
+	for i := range m.tables {
+		p, n := &m.tables[i], len(part.tables[i].minute)
+		if n > 0 {
+			p.cut(n)
+		}
+		for _, minute := range p.minute {
+			m.old, m.new = min(m.old, minute), max(m.new, minute)
+		}
+	}
+}
+
+// slice are rows, without what they are found by.
+func (p *pending) slice(at, end int) pending {
+	part := pending{minute: p.minute[at:end], cells: make([]cells, len(p.cells))}
+	for i := range p.cells {
+		c := &p.cells[i]
+		part.cells[i] = cells{some(c.texts, at, end), some(c.addrs, at, end), some(c.numbers, at, end), some(c.known, at, end)}
+	}
+	return part
+}
+
+// cut forgets the first rows.
+func (p *pending) cut(rows int) {
+	for k, row := range p.rows {
+		if row < rows {
+			delete(p.rows, k)
+		} else {
+			p.rows[k] = row - rows
+		}
+	}
+	p.minute = without(p.minute, rows)
+	for i := range p.cells {
+		c := &p.cells[i]
+		c.texts, c.addrs, c.numbers, c.known = without(c.texts, rows), without(c.addrs, rows), without(c.numbers, rows), without(c.known, rows)
+	}
+}
+
+// without is a list without its first values, in the same memory.
+func without[T any](list []T, values int) []T {
+	if len(list) == 0 {
+		return list
+	}
+	n := copy(list, list[values:])
+	clear(list[n:]) // what they are parts of may go
+	return list[:n]
+}
+
+// some are values of a list, none of an empty one.
+func some[T any](list []T, at, end int) []T {
+	if len(list) == 0 {
+		return nil
+	}
+	return list[at:end]
 }
 
 // add adds a batch up. What is of an interval is of the minute in which that began,
@@ -132,15 +224,14 @@ func (m *minutes) addRecord(kind int, record any, when time.Time, n uint64) {
 	rec := reflect.ValueOf(record).UnsafePointer()
 	minute := max(when.Unix(), 0) / 60 * 60
 	m.buf = binary.LittleEndian.AppendUint64(m.buf[:0], uint64(minute))
-	for i := range k.columns {
-		if c := &k.columns[i]; c.distinguishes() {
-			m.buf = c.appendKey(m.buf, rec)
-		}
+	for _, i := range k.keys {
+		m.buf = k.columns[i].appendKey(m.buf, rec)
 	}
-	row, ok := p.rows[string(m.buf)]
+	key := key{maphash.Bytes(m.seeds[0], m.buf), maphash.Bytes(m.seeds[1], m.buf)}
+	row, ok := p.rows[key]
 	if !ok {
 		row = len(p.minute)
-		p.rows[string(m.buf)] = row
+		p.rows[key] = row
 		p.minute = append(p.minute, minute)
 		for i := range k.columns {
 			p.cells[i].grow(&k.columns[i], rec)
@@ -148,14 +239,12 @@ func (m *minutes) addRecord(kind int, record any, when time.Time, n uint64) {
 		m.len++
 		m.old, m.new = min(m.old, minute), max(m.new, minute)
 	}
-	for i := range k.columns {
-		switch c := &k.columns[i]; {
-		case c.count != nil:
-			if c.count(record) {
-				p.cells[i].numbers[row] += n
-			}
-		case !c.distinguishes():
+	for _, i := range k.sums {
+		c := &k.columns[i]
+		if c.count == nil {
 			p.cells[i].merge(row, c, rec, n)
+		} else if c.count(record) {
+			p.cells[i].numbers[row] += n
 		}
 	}
 }

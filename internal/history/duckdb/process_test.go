@@ -145,8 +145,8 @@ func worst() []string {
 // Whatever a statement wants, the process that answers has no more memory than it may, this
 // one none of it, and the next question is answered.
 func TestProcessBound(t *testing.T) {
-	const data = 256 << 20
-	s := open(t, inProcess(Config{Data: data, Memory: 128 << 20, Resident: 200 << 20, MaxAnswer: 4 << 20}))
+	const data = 208 << 20
+	s := open(t, inProcess(Config{Data: data, Memory: 144 << 20, Resident: 192 << 20, MaxAnswer: 4 << 20}))
 	if err := put(t, s, numbered(1)); err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ type view struct {
 func (f *file) read(ctx context.Context, ask func(*view) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, questionTime)
 	defer cancel()
-	conn, err := f.db.Conn(ctx)
+	conn, err := f.conn(ctx)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func bounded(ctx context.Context, err error) error {
 
 func outOfMemory(err error) bool {
 	var e *duck.Error
-	return errors.As(err, &e) && e.Type == duck.ErrorTypeOutOfMemory || strings.Contains(err.Error(), "Out of Memory Error")
+	return errors.As(err, &e) && e.Type == duck.ErrorTypeOutOfMemory || strings.Contains(err.Error(), "Out of Memory Error") || strings.Contains(err.Error(), "bad allocation")
 }
 
 func (f *file) kind(name string) (*kind, error) {

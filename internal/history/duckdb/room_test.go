@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/netfate/netfate/internal/history"
+	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/test/historytest"
 )
 
@@ -89,6 +90,107 @@ func TestAges(t *testing.T) {
 	}
 	if got := packets(t, s); got != all {
 		t.Errorf("got %d packets, want %d", got, all)
+	}
+}
+
+// What is left over of whole groups stays where it is found.
+func TestGroups(t *testing.T) {
+	const flows = 2000
+	m := newMinutes(newKinds())
+	if m.add(historytest.Traffic(0, flows)); m.groups() != m {
+		t.Error("a part was made of what is no group")
+	}
+	for minute := 1; minute < 63; minute++ {
+		m.add(historytest.Traffic(minute, flows))
+	}
+	part := m.groups()
+	last := historytest.Begin().Add(61 * time.Minute).Unix()
+	if part.len != rowGroup || part.new != last {
+		t.Errorf("got %d rows that are complete before %d, want %d and %d", part.len, part.new, rowGroup, last)
+	}
+	m.cut(part)
+	const left = 63*flows - rowGroup
+	if m.len != left || m.old != last || m.new != last+60 {
+		t.Errorf("got %d rows of %d to %d, want %d of %d to %d", m.len, m.old, m.new, left, last, last+60)
+	}
+	// Those of the last minute again, and none that is new.
+	var want uint64
+	for _, minute := range []int{61, 62, 62} {
+		b := historytest.Traffic(minute, flows)
+		if minute == 61 {
+			b.Flows = b.Flows[flows-(left-flows):]
+		}
+		for i := range b.Flows {
+			want += b.Flows[i].PacketsOut
+		}
+	}
+	m.add(historytest.Traffic(62, flows))
+	if m.len != left {
+		t.Errorf("got %d rows after the same ones again, want %d", m.len, left)
+	}
+	var got uint64
+	for i, k := range m.kinds {
+		if k.name != history.Flows {
+			continue
+		}
+		for j := range k.columns {
+			if k.columns[j].name == "packets_out" {
+				for _, n := range m.tables[i].cells[j].numbers {
+					got += n
+				}
+			}
+		}
+	}
+	if got != want {
+		t.Errorf("got %d packets, want %d", got, want)
+	}
+}
+
+// What comes in bulk is written in whole groups of rows, and what is left over later, once.
+func TestBulk(t *testing.T) {
+	const minutes, flows = 70, 2000
+	s := open(t, Config{Fresh: time.Hour})
+	defer s.Close()
+	var want uint64
+	for m := range minutes {
+		b := historytest.Traffic(m, flows)
+		for i := range b.Flows {
+			want += b.Flows[i].PacketsOut
+		}
+		b.Lost = []record.Lost{{Time: b.End, Place: "ring", Reason: "full", Count: 1}}
+		if err := s.Put(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Taken(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func(what string) int64 {
+		t.Helper()
+		got, err := s.SQL(t.Context(), "SELECT "+what, history.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, _ := got.Rows[0][0].(int64)
+		return n
+	}
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := count("count(*) FROM flows_1m"); got != minutes*flows {
+		t.Errorf("got %d rows, want %d", got, minutes*flows)
+	}
+	for _, table := range []string{"flows_1m", "flows"} {
+		if got := count("sum(packets_out) FROM " + table); got != int64(want) {
+			t.Errorf("%s: got %d packets, want %d", table, got, want)
+		}
+	}
+	// Whether they came in time to be rolled up, or late.
+	for _, of := range []string{"sum(packets_out) FROM flows", "sum(count) FROM lost"} {
+		const hour = " WHERE time < TIMESTAMP '2026-03-14 04:00:00'"
+		if fine, coarse := count(of+"_1m"+hour), count(of+"_1h"+hour); fine != coarse || fine == 0 {
+			t.Errorf("%s: got %d of minutes and %d of the hour", of, fine, coarse)
+		}
 	}
 }
 

@@ -84,6 +84,8 @@ func (c *column) onlyMinutes() bool { return c.class == fineColumn || c.class ==
 type kind struct {
 	name    string
 	columns []column
+	keys    []int // the columns that tell rows of a minute apart
+	sums    []int // the others
 }
 
 func (k *kind) table(r resolution) string { return k.name + "_" + r.name }
@@ -140,6 +142,13 @@ func newKind(name string, rec any) *kind {
 		}
 		c.form, c.offset = place(f, empty)
 		k.columns = append(k.columns, c)
+	}
+	for i := range k.columns {
+		if k.columns[i].distinguishes() {
+			k.keys = append(k.keys, i)
+		} else {
+			k.sums = append(k.sums, i)
+		}
 	}
 	return k
 }

@@ -77,7 +77,7 @@ type reply struct {
 
 // meanings are the errors that callers tell apart.
 func meanings() []error {
-	return []error{history.ErrQuestion, history.ErrLimit, errOther, errResident, fs.ErrPermission, context.Canceled, context.DeadlineExceeded}
+	return []error{history.ErrQuestion, history.ErrLimit, errOther, errResident, errReopened, fs.ErrPermission, context.Canceled, context.DeadlineExceeded}
 }
 
 // fault is an error of another process.
@@ -132,24 +132,16 @@ func (p *pending) parts(rows int) iter.Seq[*part] {
 	return func(yield func(*part) bool) {
 		for at := 0; at < len(p.minute); at += rows {
 			end := min(at+rows, len(p.minute))
-			one := &part{Minute: p.minute[at:end], Cells: make([]partCells, len(p.cells))}
-			for i := range p.cells {
-				c := &p.cells[i]
-				one.Cells[i] = partCells{some(c.texts, at, end), some(c.addrs, at, end), some(c.numbers, at, end), some(c.known, at, end)}
+			some := p.slice(at, end)
+			one := &part{Minute: some.minute, Cells: make([]partCells, len(some.cells))}
+			for i, c := range some.cells {
+				one.Cells[i] = partCells{c.texts, c.addrs, c.numbers, c.known}
 			}
 			if !yield(one) {
 				return
 			}
 		}
 	}
-}
-
-// some are values of a list, none of an empty one.
-func some[T any](list []T, at, end int) []T {
-	if len(list) == 0 {
-		return nil
-	}
-	return list[at:end]
 }
 
 func (p *part) pending() *pending {
@@ -167,8 +159,9 @@ func register() { gob.Register(time.Time{}) }
 type server struct {
 	kinds []*kind
 
-	out sync.Mutex // held while a reply is written
-	enc *gob.Encoder
+	out     sync.Mutex // held while a reply is written
+	enc     *gob.Encoder
+	bounded sync.Once
 
 	mu      sync.Mutex
 	files   map[int]*file
@@ -248,7 +241,7 @@ func (s *server) answer(ctx context.Context, r *request, a *reply) (err error) {
 	f, w, from := s.files[r.File], s.writing[r.File], s.files[r.From]
 	s.mu.Unlock()
 	if f == nil {
-		return errors.New("there is no such file")
+		return errReopened
 	}
 	switch r.Op {
 	case rowsCall:
@@ -285,8 +278,14 @@ func (s *server) answer(ctx context.Context, r *request, a *reply) (err error) {
 	return err
 }
 
+// bound bounds memory, before the first file is open.
+func (s *server) bound(data int64) (err error) {
+	s.bounded.Do(func() { err = bound(data) })
+	return err
+}
+
 func (s *server) open(r *request, a *reply) error {
-	if err := bound(r.Config.Data); err != nil {
+	if err := s.bound(r.Config.Data); err != nil {
 		return err
 	}
 	f, err := openFile(r.Config, r.Path, s.kinds)

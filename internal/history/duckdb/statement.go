@@ -57,7 +57,7 @@ func (s *store) SQL(ctx context.Context, statement string, l history.Limits) (t 
 func (f *file) sql(ctx context.Context, statement string, rows int) (t history.Table, err error) {
 	ctx, stop := guard(ctx, f.cfg.Resident)
 	defer stop()
-	conn, err := f.db.Conn(ctx)
+	conn, err := f.conn(ctx)
 	if err != nil {
 		return t, err
 	}

@@ -63,6 +63,13 @@ type store struct {
 // write.
 const shortest = time.Second
 
+// Where more than inBulk seconds of records wait, these come in bulk: a write has as many
+// rows as may be, and longest is the time between two.
+const (
+	inBulk  = 180
+	longest = 20 * time.Second
+)
+
 // order is what run is asked to do: to take a batch, or to write and answer.
 type order struct {
 	batch *record.Batch
@@ -292,6 +299,15 @@ func (s *store) Flush(ctx context.Context) error {
 	return s.ask(ctx, time.Time{})
 }
 
+// Taken returns once all that was Put before is added up, so that as much has room again. It
+// need not be durable.
+func (s *store) Taken(ctx context.Context) error {
+	if s.cfg.ReadOnly {
+		return errReadOnly
+	}
+	return s.ask(ctx, time.Unix(0, 1))
+}
+
 // ask has run write what there is, unless it did since.
 func (s *store) ask(ctx context.Context, unless time.Time) error {
 	o := order{reply: make(chan error, 1), unless: unless}
@@ -358,13 +374,13 @@ func (s *store) run() {
 		select {
 		case o, ok := <-s.orders:
 			if !ok {
-				s.write()
+				s.write(s.pending)
 				return
 			}
 			s.serve(o)
 		case <-tick.C:
 			if s.pending.len > 0 && time.Since(s.written) > time.Minute {
-				s.write()
+				s.write(s.pending)
 			}
 			s.recover()
 		case <-s.file.gone():
@@ -376,7 +392,7 @@ func (s *store) run() {
 func (s *store) serve(o order) {
 	if o.batch == nil {
 		if o.unless.IsZero() || s.written.Before(o.unless) {
-			s.write()
+			s.write(s.pending)
 		}
 		if s.isDegraded() {
 			o.reply <- fmt.Errorf("history: %s", s.Degraded())
@@ -390,22 +406,34 @@ func (s *store) serve(o order) {
 	s.pending.add(o.batch)
 	// A new minute began, so those before are over. What comes faster than time goes by,
 	// from a recording, is written in larger parts.
-	over := before > 0 && s.pending.new > before && time.Since(s.written) > shortest
-	if over || s.pending.len >= s.cfg.MaxPending {
-		s.write()
+	wait := shortest
+	if s.pending.new-s.pending.old > inBulk {
+		wait = longest
+	}
+	over := before > 0 && s.pending.new > before && time.Since(s.written) > wait
+	switch {
+	case over:
+		s.write(s.pending)
+	case s.pending.len >= s.cfg.MaxPending:
+		s.write(s.pending.groups())
 	}
 }
 
-// write stores what is pending: in the file; if that fails in the file opened anew;
-// if that fails too in memory.
-func (s *store) write() {
+// write stores what is pending, or a part of it: in the file; if that fails all of it in the file
+// opened anew; if that fails too in memory.
+func (s *store) write(part *minutes) {
 	s.written = time.Now()
 	if s.pending.len == 0 {
 		return
 	}
 	ctx := context.Background()
 	s.seq++
-	err := s.file.write(ctx, s.pending, s.seq)
+	err := s.file.write(ctx, part, s.seq)
+	if err == nil && part != s.pending {
+		s.pending.cut(part)
+		s.keep(ctx)
+		return
+	}
 	if err != nil && (!s.isDegraded() || errors.Is(err, errEnded)) {
 		err = s.again(ctx, err)
 	}
@@ -425,7 +453,7 @@ func (s *store) write() {
 // restart goes on with a new process, as the one that had the files has ended.
 func (s *store) restart() {
 	if s.pending.len > 0 {
-		s.write() // which finds that out
+		s.write(s.pending) // which finds that out
 		return
 	}
 	// What it cannot is told.
@@ -551,7 +579,7 @@ func (s *store) Rows(ctx context.Context, q history.Question) (t history.Table, 
 	if q.After == "" {
 		s.refresh(ctx)
 	}
-	err = s.with(func(b base) (err error) {
+	err = s.patiently(ctx, func(b base) (err error) {
 		t, err = b.rows(ctx, q)
 		return err
 	})
@@ -561,7 +589,7 @@ func (s *store) Rows(ctx context.Context, q history.Question) (t history.Table, 
 // Groups implements history.Store.
 func (s *store) Groups(ctx context.Context, q history.Question) (t history.Table, err error) {
 	s.refresh(ctx)
-	err = s.with(func(b base) (err error) {
+	err = s.patiently(ctx, func(b base) (err error) {
 		t, err = b.groups(ctx, q)
 		return err
 	})
@@ -571,7 +599,7 @@ func (s *store) Groups(ctx context.Context, q history.Question) (t history.Table
 // Series implements history.Store.
 func (s *store) Series(ctx context.Context, q history.Question) (r history.Series, err error) {
 	s.refresh(ctx)
-	err = s.with(func(b base) (err error) {
+	err = s.patiently(ctx, func(b base) (err error) {
 		r, err = b.series(ctx, q)
 		return err
 	})
@@ -581,7 +609,7 @@ func (s *store) Series(ctx context.Context, q history.Question) (r history.Serie
 // Durations implements history.Store.
 func (s *store) Durations(ctx context.Context, q history.Question) (d history.Durations, err error) {
 	s.refresh(ctx)
-	err = s.with(func(b base) (err error) {
+	err = s.patiently(ctx, func(b base) (err error) {
 		d, err = b.durations(ctx, q)
 		return err
 	})

@@ -28,6 +28,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,12 +51,23 @@ func thrifty() {
 }
 
 // bound has the kernel give this process no more than so many bytes of memory of its own
-// (RLIMIT_DATA): what is asked for beyond fails, and either the statement with it or
-// the process. 0 is for no bound.
+// beside what it has from its start (RLIMIT_DATA), of which most is never used: what is
+// asked for beyond fails, and either the statement with it or the process. 0 is for no bound.
 func bound(data int64) error {
 	if data == 0 {
 		return nil
 	}
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return fmt.Errorf("bound memory: %w", err)
+	}
+	var have int64
+	for line := range strings.Lines(string(text)) {
+		if _, err := fmt.Sscanf(line, "VmData: %d kB", &have); err == nil {
+			break
+		}
+	}
+	data += have << 10
 	if err := unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: uint64(data), Max: uint64(data)}); err != nil {
 		return fmt.Errorf("bound memory: %w", err)
 	}
