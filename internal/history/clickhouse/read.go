@@ -63,11 +63,17 @@ func (s *store) check(q *history.Question) (c question, err error) {
 	if c.kind, err = s.kind(q.Kind); err != nil {
 		return c, err
 	}
-	if !q.Since.IsZero() {
-		c.since = ceil(q.Since)
-	}
 	if !q.Until.IsZero() {
 		c.until = min(ceil(q.Until), forever)
+	}
+	if !q.Since.IsZero() {
+		// A row is of a whole minute, which counts if some of it is asked for.
+		const minute = 60
+		c.since = max(q.Since.Unix(), 0)
+		c.since -= c.since % minute
+	}
+	if !q.Until.IsZero() && !q.Until.After(q.Since) {
+		c.since = c.until
 	}
 	if c.limit == 0 {
 		c.limit = defaultLimit
