@@ -50,7 +50,7 @@ func askWhileItStorms(t *testing.T) (wrong []string, skipped bool) {
 	if err := os.Chown(dir, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
-	d := startDaemon(t, "history: {path: "+filepath.Join(dir, "history.duckdb")+"}\napi: {listen: [%q], question_time: 5s}\n"+
+	d := startDaemon(t, "history: {path: "+filepath.Join(dir, "history.duckdb")+"}\napi: {listen: [%q], question_time: 5s, rate: 100000, burst: 100000}\n"+
 		"sensors: {conns: false, queries: false, requests: false, tls: false, names: false}\n")
 	before := server.Counter("Udp", "NoPorts")
 	packets, flows := stormSize()

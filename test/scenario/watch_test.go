@@ -32,6 +32,10 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // daemons run as another user
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	binary := filepath.Join(dir, "netfate")
 	build := exec.Command("go", "build", "-o", binary, "github.com/netfate/netfate/cmd/netfate")
 	if out, err := build.CombinedOutput(); err != nil {
