@@ -41,6 +41,8 @@ type view struct {
 func (f *file) read(ctx context.Context, ask func(*view) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, questionTime)
 	defer cancel()
+	// Where somebody else's statement has the memory, beginning may find none, too.
+	defer func() { err = bounded(ctx, err) }()
 	conn, err := f.conn(ctx)
 	if err != nil {
 		return err
@@ -57,7 +59,7 @@ func (f *file) read(ctx context.Context, ask func(*view) error) (err error) {
 	if v.marks, err = readMarks(ctx, conn); err != nil {
 		return err
 	}
-	return bounded(ctx, ask(v))
+	return ask(v)
 }
 
 // bounded says ErrLimit of errors that tell of time or memory.

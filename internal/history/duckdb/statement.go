@@ -57,6 +57,7 @@ func (s *store) SQL(ctx context.Context, statement string, l history.Limits) (t 
 func (f *file) sql(ctx context.Context, statement string, rows int) (t history.Table, err error) {
 	ctx, stop := guard(ctx, f.cfg.Resident)
 	defer stop()
+	defer func() { err = mistaken(bounded(ctx, err)) }()
 	conn, err := f.conn(ctx)
 	if err != nil {
 		return t, err
@@ -75,8 +76,7 @@ func (f *file) sql(ctx context.Context, statement string, rows int) (t history.T
 			err = back
 		}
 	}()
-	t, err = f.answer(ctx, conn, statement, rows)
-	return t, mistaken(bounded(ctx, err))
+	return f.answer(ctx, conn, statement, rows)
 }
 
 // onlyReads has DuckDB say what a statement is, without running it.
