@@ -44,8 +44,8 @@ answers over HTTP: on a unix socket and on loopback, unless the configuration sa
 otherwise. A sensor that does not work here is left out and told.
 
 With -r it watches nothing, needs no privileges, and tells of a recording instead, as if
-its end were now. It then opens no socket, and a free port where another netfate has
-the usual one.
+its end were now. Then there is no unix socket, and the port is a free one where another
+netfate has the usual one.
 
 SIGHUP reads the configuration again and takes over what it can, the token and the
 certificate included. SIGTERM ends: what is attached is taken off, rows are written.`,
@@ -59,6 +59,9 @@ certificate included. SIGTERM ends: what is attached is taken off, rows are writ
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if defaults {
 				return config.Write(os.Stdout, config.Default())
+			}
+			if read != "" && (check || instead != "") {
+				return usagef("-r shows a recording: leave out --check and --history")
 			}
 			if read != "" && !cmd.Flags().Changed("config") {
 				return serveRecording(cmd.Context(), config.Default(), read) // what the daemon's file names may be for root alone

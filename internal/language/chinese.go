@@ -265,6 +265,7 @@ func daemon() map[string]string {
 		"read history.clickhouse.password_file: %w":                  "读取 history.clickhouse.password_file：%s",
 		"--history: this command reads a file; what many hosts share, netfate query and the page of netfate serve show": "--history：这个命令读取文件；多台主机共用的历史，请用 netfate query 或 netfate serve 的页面查看",
 		"note: the first %d rows are not shown, but the last %d of each kind":                                           "注意：最前面的 %d 行没有显示，只显示每种的最后 %d 行",
+		"-r shows a recording: leave out --check and --history":                                                         "-r 显示的是一份记录：请去掉 --check 和 --history",
 		"%s of %s: %v from %s on; Ctrl-C ends":                                                                          "%[2]s 的 %[1]s：从 %[4]s 起的 %[3]v；按 Ctrl-C 结束",
 		"%w: a recording is kept in memory, where nothing speaks SQL":                                                   "%s：记录放在内存里，那里不支持 SQL",
 		"netfate serve starts this by itself: %w":                                                                       "这个命令由 netfate serve 自己启动：%s",

@@ -17,8 +17,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/netfate/netfate/test/netlab"
@@ -82,7 +84,10 @@ func run() error {
 
 // publishHistory measures the history and writes it into the page.
 func publishHistory(cfg config) error {
-	h, err := newHistory(context.Background(), cfg)
+	// Interrupted, it removes its files, which are large.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	h, err := newHistory(ctx, cfg)
 	if err != nil {
 		return err
 	}
