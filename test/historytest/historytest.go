@@ -164,9 +164,8 @@ func testEmpty(t *testing.T, s history.Store) {
 	}
 }
 
-// everything is a batch with a record of each kind.
-func everything() *record.Batch {
-	start := Begin()
+// Everything is a batch of a second with a record of each kind.
+func Everything(start time.Time) *record.Batch {
 	end := start.Add(time.Second)
 	b := Batch(start, Flow(end, "curl", 443, 3))
 	at := b.Flows[0].Endpoints
@@ -198,7 +197,7 @@ func everything() *record.Batch {
 }
 
 func testKinds(t *testing.T, s history.Store) {
-	put(t, s, everything(), everything())
+	put(t, s, Everything(Begin()), Everything(Begin()))
 	for _, c := range []struct {
 		kind, measure string
 		want          any
@@ -236,7 +235,7 @@ func testKinds(t *testing.T, s history.Store) {
 }
 
 func testCounted(t *testing.T, s history.Store) {
-	b := everything()
+	b := Everything(Begin())
 	b.RequestCounts = []record.RequestSum{{Time: b.End, Start: b.Start, Host: "web1", Method: "GET", HostName: "h", Path: "/users/{id}", Requests: 5}}
 	put(t, s, b)
 	got := groups(t, s, history.Question{Kind: history.Requests, By: []string{"path"}})

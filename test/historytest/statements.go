@@ -106,7 +106,7 @@ func duckDB() *Dialect {
 }
 
 func (d *Dialect) testStatements(t *testing.T, s history.Store) {
-	put(t, s, everything())
+	put(t, s, Everything(Begin()))
 	for _, c := range d.Answers {
 		got := query(t, s, c.Statement)
 		if len(got.Rows) != 1 || !cmp.Equal(got.Rows[0][0], c.Want) {
@@ -164,7 +164,7 @@ func unsafe(dir string) []string {
 }
 
 func (d *Dialect) testUnsafe(t *testing.T, s history.Store) {
-	put(t, s, everything())
+	put(t, s, Everything(Begin()))
 	before := query(t, s, "SELECT count(*) FROM flows").Rows[0][0]
 	for _, statement := range d.Unsafe(t.TempDir()) {
 		name := statement[:min(len(statement), 60)]
@@ -173,5 +173,5 @@ func (d *Dialect) testUnsafe(t *testing.T, s history.Store) {
 		}
 	}
 	same(t, "rows afterwards", query(t, s, "SELECT count(*) FROM flows").Rows[0][0], before)
-	put(t, s, everything())
+	put(t, s, Everything(Begin()))
 }

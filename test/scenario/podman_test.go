@@ -119,10 +119,12 @@ func TestPodmanNames(t *testing.T) {
 	events := map[record.ConnEvent]string{} // the container's name in each
 	fields := record.Fields(record.Conn{})
 	name := fmt.Sprintf("shop-web-%d", os.Getpid())
+	// Where cgroups are of version 1 a process has to be there yet when an interval
+	// ends and /proc is read, in both.
 	named := func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return events[record.ConnOpen] == name
+		return events[record.ConnOpen] == name && events[record.ConnOpened] == name
 	}
 	go func() { // the server answers once netfate knows who asks, or never will
 		conn, err := listener.Accept()

@@ -60,6 +60,11 @@ func TestLive(t *testing.T) {
 	}
 	d.settle(client, server)
 	var seen numbers
+	defer func() {
+		if t.Failed() {
+			t.Logf("netfate says:\n%s", d.said())
+		}
+	}()
 	_, text, _ := strings.Cut(browse(t, "live", d.page, facts), "numbers {")
 	text, _, _ = strings.Cut("{"+text, "\n")
 	if err := json.Unmarshal([]byte(text), &seen); err != nil {

@@ -51,13 +51,23 @@ export async function stage(address, only = '') {
       if (!r.url().startsWith(address) && !r.url().startsWith('blob:'))
         complaints.push(`asked another host: ${r.url()}`);
     });
+    // What the page was refused, in the words of the API: for the reader of a failure.
+    const refused = [];
+    page.on('response', (r) => {
+      if (r.status() >= 400)
+        r.text().then(
+          (text) => refused.push(`${r.status()} ${r.url()} ${text.slice(0, 400)}`),
+          () => refused.push(`${r.status()} ${r.url()}`),
+        );
+    });
     try {
       await play(page, context);
       assert.deepEqual(complaints, []);
       console.log(`ok   ${name}`);
     } catch (error) {
       failures++;
-      console.log(`FAIL ${name}\n     ${String(error.stack ?? error).replaceAll('\n', '\n     ')}`);
+      const told = [String(error.stack ?? error), ...refused].join('\n');
+      console.log(`FAIL ${name}\n     ${told.replaceAll('\n', '\n     ')}`);
     }
     await context.close();
   }

@@ -51,6 +51,16 @@ func noSpan() span { return span{forever, -1} }
 // errOther says that a file has tables that are not these.
 var errOther = errors.New("it is of another version")
 
+const (
+	// blockSize is that of new files, in bytes. Each column of a table that was written to has
+	// a block in memory until the next checkpoint, however few its rows are; DuckDB's own
+	// size of 256 KiB makes 10 MB of a table.
+	blockSize = 64 << 10
+	// restShare is the share of the memory, in parts, that rows may take which are in the
+	// log and not in the file yet.
+	restShare = 6
+)
+
 // openFile opens the database at path, "" for memory, and makes what tables and
 // columns are missing.
 func openFile(cfg *Config, path string, kinds []*kind) (_ *file, err error) {
@@ -62,8 +72,8 @@ func openFile(cfg *Config, path string, kinds []*kind) (_ *file, err error) {
 	if cfg.ReadOnly {
 		mode = "read_only"
 	}
-	dsn += fmt.Sprintf("?access_mode=%s&memory_limit=%dMiB&threads=%d&autoinstall_known_extensions=false&autoload_known_extensions=false",
-		mode, max(cfg.Memory>>20, 16), cfg.Threads)
+	dsn += fmt.Sprintf("?access_mode=%s&memory_limit=%dMiB&threads=%d&default_block_size=%d&autoinstall_known_extensions=false&autoload_known_extensions=false",
+		mode, max(cfg.Memory>>20, 16), cfg.Threads, blockSize)
 	if path == "" {
 		dsn = strings.Replace(dsn, "?access_mode=read_write&", "?", 1)
 	}
@@ -436,7 +446,27 @@ func (w *writing) commit(ctx context.Context, newest, seq int64) error {
 		return err
 	}
 	f.marks, f.spans, f.newest, f.seq = marks, w.have, newest, seq
+	// The rows are durable. What is wrong with the file the next write finds, too.
+	_ = f.relieve(ctx)
 	return nil
+}
+
+// relieve moves rows into the file that take much memory until then.
+func (f *file) relieve(ctx context.Context) error {
+	if f.path == "" {
+		return nil
+	}
+	taken, err := f.inMemory(ctx)
+	if err != nil || taken < f.cfg.Memory/restShare {
+		return err
+	}
+	return f.checkpoint(ctx)
+}
+
+// inMemory is how many bytes rows take that are not in the file.
+func (f *file) inMemory(ctx context.Context) (n int64, err error) {
+	err = f.writer.QueryRowContext(ctx, "SELECT coalesce(sum(memory_usage_bytes), 0)::BIGINT FROM duckdb_memory() WHERE tag = 'IN_MEMORY_TABLE'").Scan(&n)
+	return n, err
 }
 
 // rollUp adds up what is complete: all steps that ended before the newest minute.

@@ -25,6 +25,9 @@ const (
 // resident: DuckDB does not count all that aggregates take. stop ends the looking.
 func guard(ctx context.Context, most int64) (guarded context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	if resident()+leastMemory > most {
+		giveBack()
+	}
 	most = max(most, resident()+leastMemory)
 	done := make(chan struct{})
 	go func() {
@@ -36,7 +39,10 @@ func guard(ctx context.Context, most int64) (guarded context.Context, stop func(
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				if resident() > most {
+				if resident() <= most {
+					continue
+				}
+				if giveBack(); resident() > most {
 					cancel(errResident)
 				}
 			}

@@ -6,6 +6,21 @@ package duckdb
 #define _GNU_SOURCE
 #include <malloc.h>
 #include <pthread.h>
+#include <stddef.h>
+
+// DuckDB's vectors and buffers come from a jemalloc of its own, which keeps the
+// addresses of what it has given back. They count as data, used or not.
+const char *duckdb_je_malloc_conf_2_conf_harder = "retain:false";
+
+int duckdb_je_mallctl(const char *name, void *old, size_t *old_size, void *new, size_t new_size);
+
+// give_back returns to the kernel what jemalloc (all of its arenas, 4096) and malloc have
+// free: a question's memory, which they keep for the next for some seconds.
+static void give_back(void)
+{
+	duckdb_je_mallctl("arena.4096.purge", NULL, NULL, NULL, 0);
+	malloc_trim(0);
+}
 
 // thrifty has new threads take stacks of some bytes, and malloc few arenas, whose
 // free ends it gives back.
@@ -49,6 +64,9 @@ func thrifty() {
 	debug.SetGCPercent(50)
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("800"), 0) // it goes without
 }
+
+// giveBack has the kernel have what is free again, which takes milliseconds.
+func giveBack() { C.give_back() }
 
 // bound has the kernel give this process no more than so many bytes of memory of its own
 // beside what it has from its start (RLIMIT_DATA), of which most is never used: what is
