@@ -51,7 +51,7 @@ GO_DIRS := cmd internal test tools
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run build release reproducible packages image chart examples test go-test ui ui-test kernel-test vm-test matrix check-format vet lint demo bench fuzz vuln generate vmlinux \
+.PHONY: help run build release reproducible packages image chart examples test go-test ui ui-test kernel-test clients vm-test matrix check-format vet lint demo bench fuzz vuln generate vmlinux \
 	reference format site clean
 
 help: ## list the targets
@@ -139,6 +139,16 @@ go-test: bin/cached/gcc bin/clickhouse
 
 kernel-test:
 endif
+
+clients: bin/clients/goflow2 bin/clients/otelcol ## have OpenTelemetry's Collector and goflow2, built from their sources, read what is exported
+	$(GO) test -tags clients -count=1 ./test/clients
+
+bin/clients/goflow2: tools/clients/go.mod tools/clients/go.sum
+	$(GO) -C tools/clients build -o $(abspath $@) github.com/netsampler/goflow2/v2/cmd/goflow2
+
+bin/clients/otelcol: tools/clients/otelcol.yaml tools/clients/go.mod tools/clients/go.sum
+	cd tools/clients && $(GO) tool builder --config otelcol.yaml
+	cp $@.src/otelcol $@
 
 vm-test: bin/vm-matrix bin/web bin/cached/gcc ## run the tests' short form in QEMU on two kernels (KERNELS="6.1 sid" for others)
 	$(WITH_COMPILED) $(AS_ROOT) bin/vm-matrix -short $(KERNELS)
