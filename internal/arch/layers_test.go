@@ -131,6 +131,7 @@ func house() []place {
 		{dir: "test/witness", level: programs, ebpf: all, testing: true},
 		{dir: "test/scenario", level: programs, ebpf: all, testing: true},
 		{dir: "test/scenario/*", level: programs, ebpf: all},
+		{dir: "test/faults", level: programs, ebpf: all, testing: true},
 		{dir: "test/loader", level: programs, ebpf: all, testing: true},
 		{dir: "test/kernels", level: programs, ebpf: all, testing: true},
 		{dir: "test/packages", level: programs, testing: true},
