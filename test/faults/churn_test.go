@@ -28,16 +28,16 @@ const (
 func churn(t *testing.T, d *daemon) []string {
 	before := held(t, d.pid())
 	goroutines := d.status().Process.Goroutines
-	times := size(1000, 100, 20)
+	times := comings()
 	began := d.already(fromSpaces, fromLinks, fromCgroups)
 	for range times {
 		oneSpace(t)
 	}
 	links(netlab.New(t), times)
-	cgroups(t, size(1000, 30, 5))
+	cgroups(t, cgroupComings())
 	wrong := d.differ(
 		lostOf("of namespaces that are gone", fromSpaces, began, times), lostOf("of interfaces that are gone", fromLinks, began, times),
-		lostOf("of cgroups that are gone", fromCgroups, began, size(1000, 30, 5)))
+		lostOf("of cgroups that are gone", fromCgroups, began, cgroupComings()))
 	// Names are looked up behind the traffic, and files are open while they are.
 	if !netlab.Poll(patience, func() bool { return held(t, d.pid()).total() <= before.total() }) {
 		wrong = append(wrong, fmt.Sprintf("got files %v, want no more than %v as before", held(t, d.pid()).files, before.files))
@@ -154,7 +154,7 @@ func inCgroup(t *testing.T, cmd *exec.Cmd, dir string, f func()) {
 // manySockets has as many sockets open as the long form's 65,536, each of which sends one
 // datagram: each is a flow, and all are this process's.
 func manySockets(t *testing.T, d *daemon) []string {
-	sockets := size(65_536, 8_000, 1_000)
+	sockets := openSockets()
 	client, server := pair(d.lab())
 	lift(t, uint64(sockets)+1024)
 	counts := ofFlood(client, server)

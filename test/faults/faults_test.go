@@ -2,6 +2,7 @@ package faults
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,8 @@ import (
 )
 
 var long = flag.Bool("long", false, "run the long form, which make prove does: more of everything, for minutes")
+
+var page = flag.String("page", "", "the page that what was measured is written into")
 
 // size chooses between the long form, the short one, and that of slow guests.
 func size[N any](whole, short, slow N) N {
@@ -44,19 +47,41 @@ func TestFaults(t *testing.T) {
 	need.Root(t)
 	dir, pinned := t.TempDir(), pins(t)
 	d := start(t, dir, inMemory+watched(), nil)
+	told := &table{head: []string{"What befell it", "What was held against the kernel's and the sender's own counts", "Result", "Took"}}
 	for _, fault := range []struct {
-		name string
-		play func(*testing.T, *daemon) []string
+		name, what, against string
+		play                func(*testing.T, *daemon) []string
 	}{
-		{"stopped", stopped},
-		{"sockets", manySockets},
-		{"hostile", hostile},
-		{"churn", churn}, // at last: numbers of namespaces that are gone are given again
+		{"stopped", fmt.Sprintf("SIGSTOP for %v, in a flood of %d packets of %d flows", pause(), floodPackets(), floodFlows()), "packets dropped, packets received", stopped},
+		{"clock", "clock stepped by an hour, on and back", "packets dropped, packets received", stepped},
+		{"CPU", "a CPU offline and online again", "packets dropped, packets received", offline},
+		{"pids", fmt.Sprintf("%d numbers of processes given again to another name", processes*rounds), "packets by name of the process", reused},
+		{"sockets", fmt.Sprintf("%d sockets open at once", openSockets()), "packets dropped, received, and by process", manySockets},
+		{"hostile", fmt.Sprintf("%d frames that are mutated, cut, nested, fragments", hostileFrames()), "frames received", hostile},
+		// At last: numbers of namespaces that are gone are given again.
+		{"churn", fmt.Sprintf("%d namespaces, %d interfaces, %d cgroups made and removed", comings(), comings(), cgroupComings()), "packets dropped in each; open files and goroutines as before", churn},
 	} {
-		t.Run(fault.name, func(t *testing.T) { d.agree(t, fault.play) })
+		began := time.Now()
+		ran := false
+		passed := t.Run(fault.name, func(t *testing.T) { d.agree(t, fault.play); ran = true })
+		if ran {
+			told.add(fault.what, fault.against, verdict(passed), time.Since(began))
+		}
 	}
-	t.Run("killed", func(t *testing.T) { killed(t, d, pinned) })
+	began := time.Now()
+	passed := t.Run("killed", func(t *testing.T) { killed(t, d, pinned) })
+	told.add("kill -9, and started again", "programs, links, maps, pins and processes that stay: none; packets dropped and received from then on", verdict(passed), time.Since(began))
+	publish(t, "faults", told)
 }
+
+// How much of each there is.
+func floodPackets() int    { return size(1_000_000, 60_000, 6_000) }
+func floodFlows() int      { return size(100_000, 30_000, 3_000) }
+func pause() time.Duration { return size(time.Minute, 2*time.Second, time.Second) }
+func openSockets() int     { return size(65_536, 8_000, 1_000) }
+func hostileFrames() int   { return size(300_000, 20_000, 2_000) }
+func comings() int         { return size(1000, 100, 20) }
+func cgroupComings() int   { return size(1000, 30, 5) }
 
 // agree plays until the kernel was looking all the time.
 func (d *daemon) agree(t *testing.T, play func(*testing.T, *daemon) []string) {
@@ -75,8 +100,8 @@ func stopped(t *testing.T, d *daemon) []string {
 	client, server := pair(d.lab())
 	counts := ofFlood(client, server)
 	d.signal(syscall.SIGSTOP)
-	flood(client, server, size(1_000_000, 60_000, 6_000), size(100_000, 30_000, 3_000))
-	time.Sleep(size(time.Minute, 2*time.Second, time.Second)) // it is the fault
+	flood(client, server, floodPackets(), floodFlows())
+	time.Sleep(pause()) // it is the fault
 	d.signal(syscall.SIGCONT)
 	return d.differ(counts...)
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/gopacket/gopacket/pcapgo"
 
-	"github.com/netfate/netfate/test/need"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -33,7 +32,7 @@ func hostile(t *testing.T, d *daemon) []string {
 	t.Log("seed", seed)
 	m := mutator{rng: rand.New(rand.NewPCG(seed, 3)), seeds: append(handmade(tap), captured(t)...)}
 	before := receivedBy(n, "tap0")
-	frames := size(300_000, 20_000, 2_000)
+	frames := hostileFrames()
 	for range frames {
 		tap.Send(m.next(tap))
 	}
@@ -75,9 +74,9 @@ func handmade(tap *netlab.Tap) (all [][]byte) {
 func captured(t *testing.T) (all [][]byte) {
 	t.Helper()
 	if testing.Short() {
-		return nil // a guest need not have them
+		return nil // a guest reads files slowly
 	}
-	files, err := filepath.Glob(filepath.Join(need.Captures(t), "*.pcap"))
+	files, err := filepath.Glob("../../../shared/captures/*.pcap")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,6 +51,23 @@ func Time(t testing.TB) {
 	}
 }
 
+// Guest skips a test that changes the whole machine, its clock for one, outside of
+// the guests of test/vm, which nobody else uses.
+func Guest(t testing.TB) {
+	t.Helper()
+	if os.Getenv("NETFATE_VM") == "" {
+		t.Skip("changes the whole machine: needs a guest of test/vm")
+	}
+}
+
+// Asked skips a test that takes longer than any other, unless its flag asks for it.
+func Asked(t testing.TB, asked bool, flag string) {
+	t.Helper()
+	if !asked {
+		t.Skip("takes minutes to hours: runs with " + flag)
+	}
+}
+
 // Captures returns the directory of the public captures that parsers are held
 // against, ../shared/captures from the root of the repository, and skips a test
 // where it is not.
