@@ -1,7 +1,10 @@
 package faults
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -11,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/netfate/netfate/test/netlab"
 )
@@ -151,56 +153,95 @@ func inCgroup(t *testing.T, cmd *exec.Cmd, dir string, f func()) {
 	f()
 }
 
-// manySockets has as many sockets open as the long form's 65,536, each of which sends one
-// datagram: each is a flow, and all are this process's.
+// perProcess is how many sockets one process has: less than the 4,096 files that a kernel gives by
+// itself.
+const perProcess = 4_000
+
+// manySockets has sockets open at once, of several processes, each of which sends one
+// datagram: each is a flow of its process.
 func manySockets(t *testing.T, d *daemon) []string {
 	sockets := openSockets()
 	client, server := pair(d.lab())
-	lift(t, uint64(sockets)+1024)
 	counts := ofFlood(client, server)
-	const each = 16_384 // of one address's ports
-	from := func(i int) netip.AddrPort {
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 91, 0, byte(10 + i/each)}), uint16(20_000+i%each))
+	for first := 0; first < sockets; first += perProcess {
+		n := min(perProcess, sockets-first)
+		addr := fmt.Sprintf("10.91.0.%d", 10+first/perProcess)
+		client.Addr("eth0", addr+"/24")
+		server.Neigh("eth0", addr, client.MAC("eth0"))
+		pid, end := holder(t, client, addr, n)
+		defer end()
+		mine := []string{fmt.Sprintf("netns=%d", client.Inode), fmt.Sprintf("pid=%d", pid), "dst_port=9"}
+		counts = append(counts, count{"packets of a process's sockets", "flows", "packets_out", mine, func() uint64 { return uint64(n) }})
 	}
-	for i := 0; i < sockets; i += each {
-		client.Addr("eth0", from(i).Addr().String()+"/24")
-		server.Neigh("eth0", from(i).Addr().String(), client.MAC("eth0"))
+	return d.differ(counts...)
+}
+
+// holderEnv has this program open sockets, as address and number, in place of testing.
+const holderEnv = "NETFATE_FAULTS_SOCKETS"
+
+func TestMain(m *testing.M) {
+	if what := os.Getenv(holderEnv); what != "" {
+		if err := hold(what); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// holder starts a process that has n sockets of an address, and returns once each has sent.
+func holder(t *testing.T, n *netlab.NetNS, addr string, sockets int) (pid int, end func()) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", holderEnv, addr, sockets))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Start(cmd)
+	if said, err := bufio.NewReader(out).ReadString('\n'); said != "open\n" {
+		t.Fatalf("open %d sockets: %q, %v", sockets, said, err)
+	}
+	return cmd.Process.Pid, func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the process with %d sockets: %v", sockets, err)
+		}
+	}
+}
+
+// hold opens sockets, sends a datagram by each, says so, and waits for the end of its input.
+func hold(what string) error {
+	var text string
+	var sockets int
+	if _, err := fmt.Sscan(what, &text, &sockets); err != nil {
+		return err
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return err
 	}
 	to := netip.MustParseAddrPort(serverAddr + ":9")
 	open := make([]*net.UDPConn, 0, sockets)
-	client.Do(func() error {
-		for i := range sockets {
-			c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(from(i)))
-			if err != nil {
-				return err
-			}
-			open = append(open, c)
-			if _, err := c.WriteToUDPAddrPort([]byte("lost"), to); err != nil {
-				return err
-			}
+	for i := range sockets {
+		c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, uint16(20_000+i))))
+		if err != nil {
+			return err
 		}
-		return nil
-	})
-	mine := []string{fmt.Sprintf("netns=%d", client.Inode), fmt.Sprintf("pid=%d", os.Getpid()), "dst_port=9"}
-	wrong := d.differ(append(counts, count{"packets of this process's sockets", "flows", "packets_out", mine, func() uint64 { return uint64(sockets) }})...)
+		open = append(open, c)
+		if _, err := c.WriteToUDPAddrPort([]byte("lost"), to); err != nil {
+			return err
+		}
+	}
+	fmt.Println("open")
+	_, err = io.Copy(io.Discard, os.Stdin)
 	for _, c := range open {
-		c.Close()
+		err = errors.Join(err, c.Close())
 	}
-	return wrong
-}
-
-// lift raises the limit of open files until the test ends.
-func lift(t *testing.T, files uint64) {
-	t.Helper()
-	var before unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
-		t.Fatal(err)
-	}
-	if before.Cur >= files {
-		return
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: files, Max: max(files, before.Max)}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &before) }) // lower is always allowed
+	return err
 }

@@ -5,12 +5,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/netfate/netfate/test/need"
+	"github.com/netfate/netfate/test/netlab"
 )
 
 // What is here changes the whole machine, so that only guests are tried.
@@ -21,7 +23,7 @@ func stepped(t *testing.T, d *daemon) (wrong []string) {
 	need.Guest(t)
 	client, server := pair(d.lab())
 	counts := ofFlood(client, server)
-	for _, by := range []time.Duration{0, time.Hour, -2 * time.Hour, time.Hour} {
+	for _, by := range []time.Duration{time.Hour, -2 * time.Hour, time.Hour} {
 		now := unix.NsecToTimeval(time.Now().Add(by).UnixNano())
 		if err := unix.Settimeofday(&now); err != nil {
 			t.Fatal(err)
@@ -48,6 +50,38 @@ func offline(t *testing.T, d *daemon) []string {
 		flood(client, server, 2000, 500)
 	}
 	return d.differ(counts...)
+}
+
+// bounded is how a process is started in a cgroup whose memory can be bounded, and what
+// makes the kernel kill it for that. Elsewhere than in a guest memory need not be
+// accounted for, and kill is what ends it.
+func bounded(t *testing.T) (attr *syscall.SysProcAttr, kill func(*testing.T, *daemon), how string) {
+	t.Helper()
+	if !need.InGuest() {
+		return nil, func(_ *testing.T, d *daemon) { d.kill() }, "kill -9"
+	}
+	write := func(t *testing.T, path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, "/sys/fs/cgroup/cgroup.subtree_control", "+memory")
+	dir := newCgroup(t, fmt.Sprintf("nf-%d-bounded", os.Getpid()))
+	file, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(file.Fd())}, func(t *testing.T, d *daemon) {
+		t.Helper()
+		write(t, filepath.Join(dir, "memory.max"), "0")
+		netlab.WaitFor(t, "the kernel to kill the daemon for its memory", d.over)
+		events, err := os.ReadFile(filepath.Join(dir, "memory.events"))
+		if err != nil || !strings.Contains(string(events), "oom_kill ") || strings.Contains(string(events), "oom_kill 0") {
+			t.Errorf("got events %q of memory, %v, want that the kernel killed", events, err)
+		}
+	}, "out of memory"
 }
 
 // Ports that processes of two names send to, and how many of each there are, of the same

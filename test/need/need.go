@@ -55,10 +55,13 @@ func Time(t testing.TB) {
 // the guests of test/vm, which nobody else uses.
 func Guest(t testing.TB) {
 	t.Helper()
-	if os.Getenv("NETFATE_VM") == "" {
+	if !InGuest() {
 		t.Skip("changes the whole machine: needs a guest of test/vm")
 	}
 }
+
+// InGuest reports whether this is a guest of test/vm.
+func InGuest() bool { return os.Getenv("NETFATE_VM") != "" }
 
 // Asked skips a test that takes longer than any other, unless its flag asks for it.
 func Asked(t testing.TB, asked bool, flag string) {
@@ -109,7 +112,7 @@ type Feature struct {
 // because of why: it is older, or was built without, or it is no kernel of the
 // matrix but some vendor's, which forbids it. The error says that it may not.
 func (f Feature) Excuse(why error) error {
-	if os.Getenv("NETFATE_VM") == "" && errors.Is(why, unix.EPERM) {
+	if !InGuest() && errors.Is(why, unix.EPERM) {
 		return nil
 	}
 	var uts unix.Utsname
