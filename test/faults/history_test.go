@@ -23,11 +23,11 @@ func onDisk(dir string) string {
 }
 
 // TestHistoryFaults has what keeps the history fail in every way that it can, while the
-// daemon counts: its process runs out of memory, the disk is full, the daemon runs
-// out of memory, and the disk is read-only. What was counted is told each time.
+// daemon counts: its process is killed, the daemon is, the disk is full, and in the long
+// form read-only. What was counted is told each time.
 func TestHistoryFaults(t *testing.T) {
 	need.Root(t)
-	need.Time(t) // and a netfate that has a history, which guests' has not
+	need.Time(t)
 	whole, dir, disk := t, t.TempDir(), t.TempDir()
 	mount := func(flags uintptr) {
 		if err := unix.Mount("tmpfs", disk, "tmpfs", flags, "size=32m"); err != nil {
@@ -38,9 +38,7 @@ func TestHistoryFaults(t *testing.T) {
 	t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
 
 	d := start(t, dir, onDisk(disk), nil)
-	if engine := d.status().Store.Engine; !strings.HasPrefix(engine, "duckdb") {
-		t.Fatalf("got the store %q: this netfate has no history, build it with make build", engine)
-	}
+	need.Built(t, strings.HasPrefix(d.status().Store.Engine, "duckdb"), "a history on disk")
 	client, server := pair(netlab.New(t))
 	counts := ofFlood(client, server)
 	lose := func(t *testing.T, d *daemon) {

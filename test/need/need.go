@@ -71,6 +71,19 @@ func Asked(t testing.TB, asked bool, flag string) {
 	}
 }
 
+// Built skips a test of a part that the netfate which is tested was built without. The one of
+// `make build`, which NETFATE_BIN names, has all of them.
+func Built(t testing.TB, has bool, part string) {
+	t.Helper()
+	switch {
+	case has:
+	case os.Getenv("NETFATE_BIN") != "":
+		t.Fatalf("%s was built without %s: make build", os.Getenv("NETFATE_BIN"), part)
+	default:
+		t.Skip("needs a netfate that was built with " + part)
+	}
+}
+
 // Captures returns the directory of the public captures that parsers are held
 // against, ../shared/captures from the root of the repository, and skips a test
 // where it is not.
