@@ -51,7 +51,7 @@ GO_DIRS := cmd internal test tools
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run build release reproducible packages image chart examples test go-test ui ui-test kernel-test clients vm-test matrix check-format vet lint demo bench fuzz vuln generate vmlinux \
+.PHONY: help run build release reproducible packages image chart examples test go-test ui ui-test kernel-test clients vm-test matrix check-format vet lint demo bench prove fuzz vuln generate vmlinux \
 	reference format site clean
 
 help: ## list the targets
@@ -221,6 +221,15 @@ bench: ## measure what netfate costs and write docs/benchmarks.md
 	$(GO) -C test/bench/sqlite build -o $(abspath bin/bench-sqlite) .
 	$(AS_ROOT) bin/bench
 	$(GO) test -count=1 -v $(addprefix -exec=,$(AS_ROOT)) -run TestMixed ./test/ledger -mixed 1m
+
+# How long the daemon is watched for growth.
+SOAK ?= 1h
+
+prove: ## faults, churn, hostile packets, overload and a soak (SOAK=1h) in their long form; writes docs/prove.md
+	@tools/need prove $(TEST_PACKAGES) $(VM_PACKAGES)
+	@$(MAKE) --no-print-directory build
+	NETFATE_BIN=$(abspath bin/netfate) $(GO) test -count=1 -v -timeout 6h $(addprefix -exec=,$(AS_ROOT)) ./test/faults -long -soak $(SOAK) -page $(abspath docs/prove.md)
+	CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 3h -exec="$(AS_ROOT) $(abspath test/vm/run) -t 9000 6.1" -run TestNothingIsLeft ./test/sensor -lifetimes 1000
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@tools/need fuzz $(CLANG_PACKAGES) gcc libc6-dev

@@ -45,6 +45,9 @@ func pump(ctx context.Context, f feed, interval time.Duration, queues []*queue) 
 }
 
 func roll(ctx context.Context, f feed, start, end time.Time, queues []*queue) error {
+	// Where wall time was stepped meanwhile, the interval is as long as it was all the same,
+	// and does not end before it starts: the difference is the monotonic clock's.
+	start = end.Add(start.Sub(end))
 	batch, err := f.Roll(ctx, start, end)
 	if err != nil {
 		return err

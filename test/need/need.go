@@ -51,6 +51,39 @@ func Time(t testing.TB) {
 	}
 }
 
+// Guest skips a test that changes the whole machine, its clock for one, outside of
+// the guests of test/vm, which nobody else uses.
+func Guest(t testing.TB) {
+	t.Helper()
+	if !InGuest() {
+		t.Skip("changes the whole machine: needs a guest of test/vm")
+	}
+}
+
+// InGuest reports whether this is a guest of test/vm.
+func InGuest() bool { return os.Getenv("NETFATE_VM") != "" }
+
+// Asked skips a test that takes longer than any other, unless its flag asks for it.
+func Asked(t testing.TB, asked bool, flag string) {
+	t.Helper()
+	if !asked {
+		t.Skip("takes minutes to hours: runs with " + flag)
+	}
+}
+
+// Built skips a test of a part that the netfate which is tested was built without. The one of
+// `make build`, which NETFATE_BIN names, has all of them.
+func Built(t testing.TB, has bool, part string) {
+	t.Helper()
+	switch {
+	case has:
+	case os.Getenv("NETFATE_BIN") != "":
+		t.Fatalf("%s was built without %s: make build", os.Getenv("NETFATE_BIN"), part)
+	default:
+		t.Skip("needs a netfate that was built with " + part)
+	}
+}
+
 // Captures returns the directory of the public captures that parsers are held
 // against, ../shared/captures from the root of the repository, and skips a test
 // where it is not.
@@ -92,7 +125,7 @@ type Feature struct {
 // because of why: it is older, or was built without, or it is no kernel of the
 // matrix but some vendor's, which forbids it. The error says that it may not.
 func (f Feature) Excuse(why error) error {
-	if os.Getenv("NETFATE_VM") == "" && errors.Is(why, unix.EPERM) {
+	if !InGuest() && errors.Is(why, unix.EPERM) {
 		return nil
 	}
 	var uts unix.Utsname

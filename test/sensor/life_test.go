@@ -2,6 +2,7 @@ package sensor
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -28,8 +29,9 @@ import (
 	"github.com/netfate/netfate/test/netlab"
 )
 
-// lifetimes is how often each sensor is attached and taken off again.
-const lifetimes = 20
+// lifetimes is how often each sensor is attached and taken off again. More are for guests:
+// not every host's kernel bears them.
+var lifetimes = flag.Int("lifetimes", 20, "how often TestNothingIsLeft attaches each sensor")
 
 // TestEveryProgramLoads loads all there is in each object, with the stack and
 // the owners that the other tests leave out.
@@ -138,7 +140,7 @@ func testLives(t *testing.T, create func() (life, error)) {
 	check(t, err)
 	loaded := len(files(t))
 	links, programs := map[uint32]bool{}, map[uint32]bool{}
-	for range lifetimes {
+	for range *lifetimes {
 		check(t, s.Attach())
 		maps.Copy(links, idsOf(t, os.Getpid(), "link_id"))
 		maps.Copy(programs, idsOf(t, os.Getpid(), "prog_id"))
@@ -152,8 +154,8 @@ func testLives(t *testing.T, create func() (life, error)) {
 	if got := files(t); len(got) != len(before) {
 		t.Errorf("closed: got files %v, want %v", got, before)
 	}
-	if len(links) < lifetimes || len(programs) == 0 {
-		t.Errorf("got %d links and %d programs in %d lives: the test sees nothing", len(links), len(programs), lifetimes)
+	if len(links) < *lifetimes || len(programs) == 0 {
+		t.Errorf("got %d links and %d programs in %d lives: the test sees nothing", len(links), len(programs), *lifetimes)
 	}
 	gone(t, "link", links, func(id uint32) error { l, err := link.NewFromID(link.ID(id)); return errors.Join(err, closed(err, l)) })
 	gone(t, "program", programs, func(id uint32) error {
