@@ -54,6 +54,7 @@ type attacked struct {
 
 func attack(t *testing.T, change func(*config.Config)) *attacked {
 	t.Helper()
+	need.Time(t) // and nothing that is of a kernel
 	a := &attacked{t: t, socket: filepath.Join(t.TempDir(), "netfate.sock"), ca: newSigner(t, nil, &x509.Certificate{
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	})}

@@ -154,6 +154,7 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 			say("note: %s", tongue().Translate(l))
 		}
 		dropCapabilities()
+		server.Confined(confined(costs.child() > 0))
 		for _, a := range server.Addrs() {
 			say("listening on %v", a)
 		}

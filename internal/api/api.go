@@ -70,6 +70,7 @@ type Recording struct {
 type Server struct {
 	cfg     Config
 	live    atomic.Pointer[settings]
+	holds   atomic.Pointer[Confined]
 	events  *hub
 	working chan struct{} // one for each question that is worked on
 	clients *clients
@@ -127,7 +128,7 @@ const prefix = "/api/v1"
 
 // docVersion is that of the API, not of the program: it changes when an answer
 // does.
-const docVersion = "1.1.0"
+const docVersion = "1.2.0"
 
 // describe adds all operations to mux and makes the document of them.
 func (s *Server) describe(mux *http.ServeMux) error {
@@ -159,6 +160,9 @@ func (s *Server) describe(mux *http.ServeMux) error {
 func (s *Server) Lose(place, reason string, n uint64, effect string) {
 	s.lost.add(place, reason, n, effect)
 }
+
+// Confined says what confines the daemon from now on; it is in the status.
+func (s *Server) Confined(c Confined) { s.holds.Store(&c) }
 
 // Losses returns what was lost since the start, by place and reason.
 func (s *Server) Losses() []Loss { return s.lost.list() }
