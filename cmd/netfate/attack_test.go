@@ -52,7 +52,7 @@ type attacked struct {
 	ca     *signer
 }
 
-func attack(t *testing.T, change func(*config.Config)) *attacked {
+func attack(t *testing.T, change func(*config.Config), batches ...record.Batch) *attacked {
 	t.Helper()
 	need.Time(t) // and nothing that is of a kernel
 	a := &attacked{t: t, socket: filepath.Join(t.TempDir(), "netfate.sock"), ca: newSigner(t, nil, &x509.Certificate{
@@ -74,7 +74,10 @@ func attack(t *testing.T, change func(*config.Config)) *attacked {
 	if err := cfg.Check(); err != nil {
 		t.Fatal(err)
 	}
-	store := attackedStore(t)
+	if batches == nil {
+		batches = night()
+	}
+	store := attackedStore(t, batches)
 	costs := newCostMeter(store)
 	var server *api.Server
 	exports, err := newExports(&cfg.Export, costs, func() []record.Lost { return losses(server) })
@@ -83,6 +86,13 @@ func attack(t *testing.T, change func(*config.Config)) *attacked {
 	}
 	if server, err = newServer(&cfg, api.About{Host: "web1", Version: "1.2.3", Kernel: api.Kernel{Features: []api.Feature{}}}, store, costs, exports); err != nil {
 		t.Fatal(err)
+	}
+	for i := range batches {
+		for _, out := range exports.outputs {
+			if err := out.Sink.Batch(&batches[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	if err := server.Listen(t.Context()); err != nil {
 		t.Fatal(err)
@@ -109,7 +119,7 @@ func attack(t *testing.T, change func(*config.Config)) *attacked {
 }
 
 // attackedStore is a store with a few rows, in a file if this netfate can have one.
-func attackedStore(t *testing.T) history.Store {
+func attackedStore(t *testing.T, batches []record.Batch) history.Store {
 	t.Helper()
 	var store history.Store = memory.New(memory.Config{})
 	if ok, err := hasHistory(t.TempDir()); err != nil {
@@ -119,7 +129,7 @@ func attackedStore(t *testing.T) history.Store {
 			t.Fatal(err)
 		}
 	}
-	for _, b := range night() {
+	for _, b := range batches {
 		if err := store.Put(t.Context(), &b); err != nil {
 			t.Fatal(err)
 		}
