@@ -22,6 +22,7 @@ import (
 	"github.com/netfate/netfate/internal/agent"
 	"github.com/netfate/netfate/internal/api"
 	"github.com/netfate/netfate/internal/config"
+	"github.com/netfate/netfate/internal/confine"
 	"github.com/netfate/netfate/internal/export/prometheus"
 	"github.com/netfate/netfate/internal/history"
 	"github.com/netfate/netfate/internal/history/clickhouse"
@@ -61,7 +62,7 @@ func openStore(cfg *config.History) (history.Store, error) {
 	}
 	files := duckdb.Config{
 		Path: cfg.Path, MaxBytes: int64(cfg.Size), MaxAge: cfg.Age, Say: func(line string) { say("%s", line) },
-		Process: storeProcess, Data: storeData, Resident: storeResident, Memory: storeMemory, MaxAnswer: storeAnswer,
+		Process: storeProcess(cfg.Path), Data: storeData, Resident: storeResident, Memory: storeMemory, MaxAnswer: storeAnswer,
 	}
 	store, err := duckdb.Open(files)
 	if errors.Is(err, duckdb.ErrNoCgo) {
@@ -334,6 +335,23 @@ func dropCapabilities() {
 	if err := want.SetProc(); err != nil {
 		say("note: capabilities are kept: %v", err)
 	}
+}
+
+// confined takes from the daemon the system calls that only its start makes, and returns
+// what holds, and what holds for the history's process if there is one: that confines
+// itself, or does not begin.
+func confined(apart bool) api.Confined {
+	c := api.Confined{Daemon: []string{}, History: []string{}}
+	holds, err := confine.Daemon()
+	if err != nil {
+		say("note: system calls are not filtered: %v", err)
+	}
+	c.Daemon = append(c.Daemon, holds...)
+	if apart {
+		_, history := confine.Holds()
+		c.History = append(c.History, history...)
+	}
+	return c
 }
 
 // listed joins words with commas.

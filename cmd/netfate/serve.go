@@ -129,7 +129,11 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 	if err != nil {
 		return err
 	}
-	if server, err = newServer(ctx, &cfg, store, costs, exports); err != nil {
+	about, err := thisHost(ctx)
+	if err != nil {
+		return err
+	}
+	if server, err = newServer(&cfg, about, store, costs, exports); err != nil {
 		return err
 	}
 	if err := server.Listen(ctx); err != nil {
@@ -150,6 +154,7 @@ func serve(ctx context.Context, cfg config.Config, load func() (config.Config, e
 			say("note: %s", tongue().Translate(l))
 		}
 		dropCapabilities()
+		server.Confined(confined(costs.child() > 0))
 		for _, a := range server.Addrs() {
 			say("listening on %v", a)
 		}
@@ -208,18 +213,23 @@ func losses(s *api.Server) (all []record.Lost) {
 	return all
 }
 
-func newServer(ctx context.Context, cfg *config.Config, store history.Store, costs *costMeter, exports *exports) (*api.Server, error) {
+// thisHost says what this daemon is, and what its kernel can.
+func thisHost(ctx context.Context) (api.About, error) {
 	host, err := os.Hostname()
 	if err != nil {
-		return nil, fmt.Errorf("read the host's name: %w", err)
-	}
-	books, err := allBooks()
-	if err != nil {
-		return nil, err
+		return api.About{}, fmt.Errorf("read the host's name: %w", err)
 	}
 	about := api.About{Host: host, Version: version(), Started: time.Now().UTC(), Kernel: api.Kernel{Release: kernel.ReadFacts().Release, Features: []api.Feature{}}}
 	for _, c := range kernel.Probe(ctx) {
 		about.Kernel.Features = append(about.Kernel.Features, api.Feature{Name: c.Name, OK: c.OK, Costs: c.Costs})
+	}
+	return about, nil
+}
+
+func newServer(cfg *config.Config, about api.About, store history.Store, costs *costMeter, exports *exports) (*api.Server, error) {
+	books, err := allBooks()
+	if err != nil {
+		return nil, err
 	}
 	var metrics http.Handler
 	if cfg.Export.Prometheus.Metrics {

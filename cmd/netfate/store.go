@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 
+	"github.com/netfate/netfate/internal/confine"
 	"github.com/netfate/netfate/internal/history/duckdb"
 )
 
@@ -28,8 +29,8 @@ func newStore() *cobra.Command {
 		Use:    "store",
 		Short:  "Has the history's file open for netfate serve, which starts it",
 		Hidden: true,
-		Args:   noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		Args:   cobra.ExactArgs(1), // the history's file
+		RunE: func(_ *cobra.Command, args []string) error {
 			// Whoever starts it ends it.
 			signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 			file := os.NewFile(3, "daemon")
@@ -41,6 +42,9 @@ func newStore() *cobra.Command {
 				return err
 			}
 			if err := fewCapabilities(); err != nil {
+				return err
+			}
+			if _, err := confine.History(args[0]); err != nil {
 				return err
 			}
 			return duckdb.Serve(conn)
@@ -61,10 +65,12 @@ func fewCapabilities() error {
 	return want.SetProc()
 }
 
-// storeProcess is the command of that process: this very program, whatever has become of its
-// file.
-func storeProcess() *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", "store")
-	cmd.Args[0] = os.Args[0]
-	return cmd
+// storeProcess makes the command of the process that has the history at path: this very
+// program, whatever has become of its file.
+func storeProcess(path string) func() *exec.Cmd {
+	return func() *exec.Cmd {
+		cmd := exec.Command("/proc/self/exe", "store", path)
+		cmd.Args[0] = os.Args[0]
+		return cmd
+	}
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"github.com/netfate/netfate/internal/config"
 	"github.com/netfate/netfate/internal/export"
 	"github.com/netfate/netfate/internal/history"
+	"github.com/netfate/netfate/internal/record"
 	"github.com/netfate/netfate/internal/verdict"
 )
 
@@ -70,6 +72,7 @@ type Recording struct {
 type Server struct {
 	cfg     Config
 	live    atomic.Pointer[settings]
+	holds   atomic.Pointer[Confined]
 	events  *hub
 	working chan struct{} // one for each question that is worked on
 	clients *clients
@@ -127,7 +130,7 @@ const prefix = "/api/v1"
 
 // docVersion is that of the API, not of the program: it changes when an answer
 // does.
-const docVersion = "1.1.0"
+const docVersion = "1.2.0"
 
 // describe adds all operations to mux and makes the document of them.
 func (s *Server) describe(mux *http.ServeMux) error {
@@ -137,6 +140,7 @@ func (s *Server) describe(mux *http.ServeMux) error {
 	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath = "", "", ""
 	cfg.CreateHooks = nil // no $schema in each answer
 	cfg.NoFormatFallback = false
+	cfg.Formats = map[string]huma.Format{"application/json": harmless(), "json": harmless()}
 	cfg.RejectUnknownQueryParameters = true
 	a := humago.New(mux, cfg)
 	s.register(a)
@@ -159,6 +163,9 @@ func (s *Server) describe(mux *http.ServeMux) error {
 func (s *Server) Lose(place, reason string, n uint64, effect string) {
 	s.lost.add(place, reason, n, effect)
 }
+
+// Confined says what confines the daemon from now on; it is in the status.
+func (s *Server) Confined(c Confined) { s.holds.Store(&c) }
 
 // Losses returns what was lost since the start, by place and reason.
 func (s *Server) Losses() []Loss { return s.lost.list() }
@@ -188,5 +195,25 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 func problem(w http.ResponseWriter, status int, detail string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail})
+	_ = json.NewEncoder(harmlessWriter{w}).Encode(huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail})
+}
+
+// harmless writes JSON in which no name can steer the terminal of who asks by curl.
+func harmless() huma.Format {
+	f := huma.DefaultJSONFormat
+	inner := f.Marshal
+	f.Marshal = func(w io.Writer, v any) error { return inner(harmlessWriter{w}, v) }
+	return f
+}
+
+// harmlessWriter is for whole texts of JSON.
+type harmlessWriter struct{ io.Writer }
+
+// Write implements io.Writer.
+func (w harmlessWriter) Write(text []byte) (int, error) {
+	safe := record.AppendHarmlessJSON(make([]byte, 0, len(text)), text)
+	if _, err := w.Writer.Write(safe); err != nil {
+		return 0, err
+	}
+	return len(text), nil
 }

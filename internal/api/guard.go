@@ -97,13 +97,17 @@ const (
 func (s *Server) guarded(t trust) http.Handler {
 	crossOrigin := http.NewCrossOriginProtection()
 	crossOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		problem(w, http.StatusForbidden, "this comes from a page of another origin")
+		problem(w, http.StatusForbidden, otherOrigin)
 	}))
 	inner := crossOrigin.Handler(tagged(s.routes))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header())
 		if s.cfg.Recording != nil {
 			w.Header().Set(timeHeader, s.now().UTC().Format(time.RFC3339))
+		}
+		if r.ContentLength > maxBody {
+			problem(w, http.StatusRequestEntityTooLarge, "a body has 64 KiB at the most")
+			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		// A name that resolves to this host's address makes a page of somebody else's
@@ -112,7 +116,7 @@ func (s *Server) guarded(t trust) http.Handler {
 			problem(w, http.StatusMisdirectedRequest, "this host is not called so here; api.hosts lists the names that it is called by")
 			return
 		}
-		if !s.clients.allow(client(t, r)) {
+		if !s.clients.allow(client(t, r.RemoteAddr)) {
 			s.lost.add("api", "requests over the limit", 1, "these requests were not answered; api.rate bounds them")
 			w.Header().Set("Retry-After", "1")
 			problem(w, http.StatusTooManyRequests, "more requests than one client may make; api.rate and api.burst bound them")
@@ -125,8 +129,23 @@ func (s *Server) guarded(t trust) http.Handler {
 			problem(w, http.StatusUnauthorized, "show the token of api.token_file: Authorization: Bearer TOKEN, or as a password")
 			return
 		}
+		if foreign(r) {
+			problem(w, http.StatusForbidden, otherOrigin)
+			return
+		}
 		inner.ServeHTTP(w, r)
 	})
+}
+
+// otherOrigin is what a page of somebody else's is told.
+const otherOrigin = "this comes from a page of another origin"
+
+// foreign reports whether a page of another origin has a browser ask. It cannot read
+// the answer, but could have this host work on it; links, which people follow, are let
+// through.
+func foreign(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return (site == "cross-site" || site == "same-site") && r.Header.Get("Sec-Fetch-Dest") != "document"
 }
 
 // secure sets what browsers shall not do with an answer.
@@ -173,15 +192,15 @@ func (s *Server) allowed(t trust, r *http.Request) bool {
 	return subtle.ConstantTimeCompare(sum[:], now.token[:]) == 1 && ok
 }
 
-// client is who a request counts for: the address, of IPv6 the network that one
-// host usually has.
-func client(t trust, r *http.Request) string {
+// client is who counts for what comes from an address: the host, of IPv6 the network
+// that one host usually has.
+func client(t trust, remote string) string {
 	if t == bySocket {
 		return "socket"
 	}
-	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	at, err := netip.ParseAddrPort(remote)
 	if err != nil {
-		return r.RemoteAddr
+		return remote
 	}
 	a := at.Addr().Unmap().WithZone("")
 	if p, err := a.Prefix(64); err == nil && a.Is6() && !a.IsLoopback() {

@@ -58,7 +58,7 @@ func (s *Server) listen(ctx context.Context, text string) error {
 		if err != nil {
 			return err
 		}
-		s.listens = append(s.listens, listener{l, bySocket})
+		s.listens = append(s.listens, s.bounded(l, bySocket))
 		return nil
 	}
 	var lc net.ListenConfig
@@ -67,15 +67,20 @@ func (s *Server) listen(ctx context.Context, text string) error {
 		return fmt.Errorf("api.listen: %w", err)
 	}
 	if at.Loopback() {
-		s.listens = append(s.listens, listener{l, byLoopback})
+		s.listens = append(s.listens, s.bounded(l, byLoopback))
 		return nil
 	}
-	secured, err := s.secured(l)
-	if err != nil {
+	bound := s.bounded(l, byNetwork)
+	if bound.Listener, err = s.secured(bound); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	s.listens = append(s.listens, listener{secured, byNetwork})
+	s.listens = append(s.listens, bound)
 	return nil
+}
+
+// bounded is a listener with as many connections as it may have.
+func (s *Server) bounded(l net.Listener, t trust) listener {
+	return listener{newBounded(l, t, s.cfg.API.Clients, s.lost), t}
 }
 
 // secured puts TLS around a listener; it does not without a certificate.

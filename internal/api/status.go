@@ -17,9 +17,18 @@ type Status struct {
 	Recording *Recording `json:"recording,omitempty" doc:"The file that is told of; absent where a host is watched."`
 	Store     Store      `json:"store"`
 	Costs
-	Lost    []Loss   `json:"lost" nullable:"false" doc:"What was lost since the start, by place and reason."`
-	Exports []Export `json:"exports" nullable:"false"`
-	Kernel  Kernel   `json:"kernel"`
+	// Confined is absent where nothing is watched.
+	Confined *Confined `json:"confined,omitempty" doc:"What confines the daemon; absent until it watches."`
+	Lost     []Loss    `json:"lost" nullable:"false" doc:"What was lost since the start, by place and reason."`
+	Exports  []Export  `json:"exports" nullable:"false"`
+	Kernel   Kernel    `json:"kernel"`
+}
+
+// Confined is by what the daemon's processes are confined: seccomp filters system calls,
+// landlock files and the network.
+type Confined struct {
+	Daemon  []string `json:"daemon" nullable:"false" doc:"The daemon itself: seccomp, or nothing on a kernel that has none."`
+	History []string `json:"history" nullable:"false" doc:"The process that has the history's file, if there is one: seccomp, landlock."`
 }
 
 // Store is what the history holds.
@@ -101,7 +110,7 @@ func (s *Server) status(ctx context.Context, _ *struct{}) (*statusAnswer, error)
 		out := Status{
 			Host: about.Host, Version: about.Version, Started: about.Started, Time: time.Now().UTC(), Kernel: about.Kernel,
 			Recording: s.cfg.Recording, Store: storeStatus(st), Lost: s.lost.list(), Costs: Costs{Sensors: []Sensor{}},
-			Exports: s.exports(),
+			Exports: s.exports(), Confined: s.holds.Load(),
 		}
 		if s.cfg.Costs != nil {
 			out.Costs = s.cfg.Costs()

@@ -62,6 +62,9 @@ func house() []place {
 		{dir: "internal/tracelog", level: facts},
 		{dir: "internal/runstate", level: facts, stdOnly: true},
 
+		// What a process gives up.
+		{dir: "internal/confine", level: facts},
+
 		// What the daemon's file says.
 		{dir: "internal/config", level: facts},
 

@@ -277,6 +277,7 @@ func daemon() map[string]string {
 		"%q is no absolute path":                                                                                        "%q 不是绝对路径",
 		"write to the history: %s":                                                                                      "写入历史：%s",
 		"tell systemd %s: %v":                                                                                           "通知 systemd %s：%v",
+		"note: system calls are not filtered: %v":                                                                       "注意：没有过滤系统调用：%v",
 		"note: capabilities are kept: %v":                                                                               "注意：保留了权能：%v",
 		"identity.runtimes: %w":                                                                                         "identity.runtimes：%s",
 		"%q is no runtime: it is docker:PATH or cri:PATH, with the path of its socket, or %s":                           "%q 不是容器运行时：写法是 docker:PATH 或 cri:PATH，PATH 为其套接字的路径，或者 %s",

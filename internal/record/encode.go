@@ -201,7 +201,29 @@ func appendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// appendEscape writes r, which is not ASCII, as one \u escape or a surrogate
+// AppendHarmlessJSON appends text, which is JSON, with all escaped in its strings that
+// [AppendJSON] escapes, and encoding/json does not.
+func AppendHarmlessJSON(dst, text []byte) []byte {
+	start := 0
+	for i := 0; i < len(text); {
+		if c := text[i]; c < utf8.RuneSelf && c != 0x7f {
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRune(text[i:])
+		if unicode.IsPrint(r) {
+			i += size
+			continue
+		}
+		dst = append(dst, text[start:i]...)
+		dst = appendEscape(dst, r)
+		i += size
+		start = i
+	}
+	return append(dst, text[start:]...)
+}
+
+// appendEscape writes r as one \u escape or a surrogate
 // pair of them.
 func appendEscape(dst []byte, r rune) []byte {
 	const digits = "0123456789abcdef"

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -156,5 +159,26 @@ func TestAccepts(t *testing.T) {
 		if got := accepts(header); got != want {
 			t.Errorf("got %v for %q, want %v", got, header, want)
 		}
+	}
+}
+
+// TestNoMarkup holds that the page makes no markup of what it is told: names of processes
+// and hosts are text.
+func TestNoMarkup(t *testing.T) {
+	markup := regexp.MustCompile(`@html|innerHTML|outerHTML|insertAdjacentHTML|document\.write|srcdoc|\beval\(|new Function`)
+	files := 0
+	err := filepath.WalkDir("../../ui/src", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if found := markup.Find(text); found != nil {
+			t.Errorf("%s: %s", path, found)
+		}
+		files++
+		return err
+	})
+	if err != nil || files < 10 {
+		t.Errorf("got %d files, %v; want those of the page", files, err)
 	}
 }

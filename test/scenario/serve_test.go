@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -188,7 +189,13 @@ func TestServe(t *testing.T) {
 		t.Errorf("the socket stays: %v", err)
 	}
 
-	killed := startDaemon(t, "history: {path: none}\napi: {listen: [%q]}\nsensors: {drops: false, conns: false, queries: false, requests: false, tls: false, names: false}\n")
+	dir := t.TempDir()
+	if err := errors.Join(os.Chown(dir, nobody, nobody), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	killed := startDaemon(t, "history: {path: "+filepath.Join(dir, "history.duckdb")+"}\napi: {listen: [%q]}\n"+
+		"sensors: {drops: false, conns: false, queries: false, requests: false, tls: false, names: false}\n")
+	killed.checkConfined()
 	if err := killed.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -225,6 +232,55 @@ func (d *daemon) checkPrograms() {
 		}
 	}
 	d.t.Errorf("got %+v, want the daemon's kfree_skb, attached and held by it, and maps", found)
+}
+
+// checkConfined checks that all threads of the daemon and of its history's process are
+// confined, and that this one can be started anew.
+func (d *daemon) checkConfined() {
+	d.t.Helper()
+	var status struct {
+		Confined struct{ Daemon, History []string }
+	}
+	netlab.WaitFor(d.t, "the status to say what confines it", func() bool {
+		d.ask("/status", &status)
+		return len(status.Confined.Daemon) > 0 && len(status.Confined.History) > 0
+	})
+	filtered := func(pid int) {
+		d.t.Helper()
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+		if err != nil || len(tasks) == 0 {
+			d.t.Errorf("got no threads of %d, %v", pid, err)
+		}
+		for _, task := range tasks {
+			text, err := os.ReadFile(task)
+			if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+				continue // it has ended
+			}
+			if err != nil || !strings.Contains(string(text), "\nSeccomp:\t2\n") || !strings.Contains(string(text), "\nNoNewPrivs:\t1\n") {
+				d.t.Errorf("got %v, %s, want a filter of system calls", err, text)
+			}
+		}
+	}
+	answers := func() bool { return d.query(d.t.Context(), "SELECT count(*) FROM flows") == http.StatusOK }
+	netlab.WaitFor(d.t, "the history to answer", answers)
+	first := children(d.cmd.Process.Pid)
+	if len(first) != 1 {
+		d.t.Fatalf("got children %d, want the history's process; netfate says:\n%s", first, d.stderr)
+	}
+	filtered(d.cmd.Process.Pid)
+	filtered(first[0])
+	if err := syscall.Kill(first[0], syscall.SIGKILL); err != nil {
+		d.t.Fatal(err)
+	}
+	var next []int
+	netlab.WaitFor(d.t, "another process to have the history", func() bool {
+		next = children(d.cmd.Process.Pid)
+		return len(next) == 1 && next[0] != first[0] && answers()
+	})
+	filtered(next[0])
+	if text := d.stderr.String(); strings.Contains(text, "not filtered") || strings.Contains(text, "cannot be written") {
+		d.t.Errorf("netfate says:\n%s", text)
+	}
 }
 
 // checkStatus checks that all sensors are there, and what is left of the daemon's

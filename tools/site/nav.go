@@ -27,7 +27,7 @@ func navigation() []section {
 		}},
 		{"Tutorials", docs("tutorials/find-a-drop", "tutorials/find-a-slow-url", "tutorials/find-who-used-the-bandwidth", "tutorials/watch-a-fleet")},
 		{"Commands", docs("top", "filter", "watch", "ledger", "diff", "capture", "recording", "history", "run", "doctor")},
-		{"Daemon", docs("serve", "web", "api", "export", "scale")},
+		{"Daemon", docs("serve", "web", "api", "export", "scale", "security")},
 		{"Meaning", docs("verdicts", "kernels", "scenarios", "benchmarks", "prove")},
 		{"Reference", docs("reference/fields", "reference/metrics", "reference/ipfix")},
 		{"Inside", []item{

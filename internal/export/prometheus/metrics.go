@@ -2,6 +2,7 @@ package prometheus
 
 import (
 	"strings"
+	"unicode"
 
 	"github.com/netfate/netfate/internal/record"
 )
@@ -187,12 +188,18 @@ func names(labels []label) (all []string) {
 // maxValue is how long the value of a label may be, in bytes.
 const maxValue = 128
 
-// clean makes a value of a label of what processes, packets and servers say.
+// clean makes a value of a label of what processes, packets and servers say; whoever reads
+// metrics on a terminal is not steered by it.
 func clean(text string) string {
 	if len(text) > maxValue {
 		text = text[:maxValue]
 	}
-	return strings.ToValidUTF8(text, "�")
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
 // place is the function of a location, since an offset is another one in each build

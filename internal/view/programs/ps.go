@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/netfate/netfate/internal/inventory"
+	"github.com/netfate/netfate/internal/view/table"
 )
 
 // PsRow is one program as ps shows it.
@@ -190,7 +191,7 @@ func WritePsCSV(w io.Writer, rows []PsRow, titles, rates bool) error {
 	}
 	for i := range rows {
 		for j, c := range columns {
-			record[j] = c.cell(&rows[i])
+			record[j] = table.Harmless(c.cell(&rows[i]))
 		}
 		_ = out.Write(record)
 	}

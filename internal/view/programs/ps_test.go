@@ -101,7 +101,7 @@ func TestPsForScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `id,kind,name,attached,runs,ns_per_run,memory,object,pids,pins
-7,raw_tp,count_free,kfree_skb,1000,50,4096,kfree_skb,12(net` + "\x1b" + `fate),
+7,raw_tp,count_free,kfree_skb,1000,50,4096,kfree_skb,12(net\x1bfate),
 9,tc,x,"eth0 tc egress (clsact), eth1 tc egress",10,10000,8192,(netfate),,/sys/fs/bpf/x
 11,cgroup,,,0,,0,,,
 `

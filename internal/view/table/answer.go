@@ -1,6 +1,7 @@
 package table
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/netfate/netfate/internal/history"
+	"github.com/netfate/netfate/internal/record"
 )
 
 // WriteAnswer writes what a history answered. Numbers are exact in all formats; a
@@ -73,7 +75,7 @@ func answerText(v any) string {
 
 func answerJSON(out io.Writer, t history.Table) error {
 	for _, values := range t.Rows {
-		var b strings.Builder
+		var b bytes.Buffer
 		for i, v := range values {
 			name, err := json.Marshal(t.Columns[i].Name)
 			if err != nil {
@@ -89,7 +91,7 @@ func answerJSON(out io.Writer, t history.Table) error {
 			b.Write(value)
 		}
 		b.WriteString("}\n")
-		if _, err := io.WriteString(out, b.String()); err != nil {
+		if _, err := out.Write(record.AppendHarmlessJSON(nil, b.Bytes())); err != nil {
 			return err
 		}
 	}
@@ -109,7 +111,7 @@ func answerCSV(out io.Writer, t history.Table) error {
 		for i, v := range values {
 			line[i] = ""
 			if v != nil {
-				line[i] = answerText(v)
+				line[i] = Harmless(answerText(v))
 			}
 		}
 		if err := w.Write(line); err != nil {

@@ -21,7 +21,7 @@ func TestAnswer(t *testing.T) {
 	for format, want := range map[Format]string{
 		Table: "TIME                  COMM                        BYTES  SHARE\n2026-03-14T03:00:00Z  a\\x1b[31m,b  18446744073709551615    0.5\n-                     -                               -      -\n",
 		JSON:  `{"time":"2026-03-14T03:00:00Z","comm":"a\u001b[31m,b","bytes":18446744073709551615,"share":0.5}` + "\n" + `{"time":null,"comm":null,"bytes":null,"share":null}` + "\n",
-		CSV:   "time,comm,bytes,share\n2026-03-14T03:00:00Z,\"a\x1b[31m,b\",18446744073709551615,0.5\n,,,\n",
+		CSV:   "time,comm,bytes,share\n2026-03-14T03:00:00Z,\"a\\x1b[31m,b\",18446744073709551615,0.5\n,,,\n",
 	} {
 		var out bytes.Buffer
 		if err := WriteAnswer(&out, answer, Options{Format: format}); err != nil {

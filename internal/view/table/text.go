@@ -174,3 +174,9 @@ func Plain(s string) string {
 	g := (&Options{Unicode: true}).signs()
 	return g.clean(s)
 }
+
+// Harmless is [Plain] for text of any length.
+func Harmless(s string) string {
+	g := (&Options{Unicode: true}).signs()
+	return g.escape(s)
+}

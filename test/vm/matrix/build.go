@@ -51,7 +51,7 @@ func elsewhere(name string) bool {
 // kernels differ the most.
 func everywhere(name string) bool {
 	switch name {
-	case "internal/bpfmap", "internal/counting", "internal/filter", "internal/hook", "internal/kernel", "internal/ledger/counters",
+	case "internal/bpfmap", "internal/confine", "internal/counting", "internal/filter", "internal/hook", "internal/kernel", "internal/ledger/counters",
 		"test/kernels", "test/ledger", "test/netlab", "test/sensor", "test/wire":
 		return true
 	}
