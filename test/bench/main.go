@@ -149,13 +149,22 @@ func flags() (config, error) {
 	case *quick:
 		cfg.rounds, cfg.slice, cfg.idle, cfg.starts, cfg.days, cfg.hours = 1, 200*time.Millisecond, time.Second, 1, 0, 2
 	}
-	if cfg.only == "peers" && cfg.docs == benchmarksPage {
-		cfg.docs = peersPage
+	if cfg.only == "peers" {
+		cfg.forPeers()
 	}
 	if _, err := os.Stat(cfg.netfate); err != nil {
 		return cfg, fmt.Errorf("find netfate: %w; build it first, or name it with -netfate", err)
 	}
 	return cfg, nil
+}
+
+// forPeers is for what has so many arms that fewer rounds have to do, on a page of
+// its own.
+func (cfg *config) forPeers() {
+	cfg.rounds = max(1, cfg.rounds*3/4)
+	if cfg.docs == benchmarksPage {
+		cfg.docs = peersPage
+	}
 }
 
 // measureAll fills r. What needs quiet comes first.

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -173,16 +175,19 @@ func (s *side) round(w *wire, j *sideJob, a *sideArm) (float64, error) {
 		return 0, errors.Join(err, r.kill())
 	}
 	r.drain()
-	own := us(r.cpu()-before) / float64(p.events)
+	after := r.cpu()
 	a.memory = max(a.memory, r.memory())
 	told, err := r.finish()
 	if err != nil {
 		return 0, err
 	}
+	// Some do their work when they are told to end.
+	own := us(max(after, r.lifetime())-before) / float64(p.events)
 	a.own = append(a.own, own)
 	a.keys = len(p.truth)
 	seen, right := judge(p.truth, told, j.within)
 	a.seen, a.right = append(a.seen, seen), append(a.right, float64(right))
+	explain(j.name, a.tool.Name, p.truth, told, j.within)
 	return cost + own, nil
 }
 
@@ -207,6 +212,18 @@ func judge(truth, told peers.Told, within float64) (seen float64, right int) {
 		}
 	}
 	return 100 * float64(some) / float64(all), right
+}
+
+// explain says on stderr what was told of the first few keys that are not right.
+func explain(name peers.Job, tool string, truth, told peers.Told, within float64) {
+	said := 0
+	for _, key := range slices.Sorted(maps.Keys(truth)) {
+		one := peers.Told{key: truth[key]}
+		if _, right := judge(one, told, within); right == 0 && said < 3 {
+			fmt.Fprintf(os.Stderr, "bench: %s: %s told %+v of %s, there was %+v\n", name, tool, told[key], key, truth[key])
+			said++
+		}
+	}
 }
 
 // near reports whether got is want, or up to within more.

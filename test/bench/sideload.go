@@ -471,11 +471,18 @@ func (t *ticker) stop() error {
 // datagrams causes datagrams of some bytes.
 func datagrams(w *wire, key string, to netip.AddrPort, bytes int) (*ticker, error) {
 	s := w.tx.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err := unix.Connect(s.FD, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}); err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
 	message := make([]byte, bytes)
 	return &ticker{
 		key: key, bytes: uint64(bytes),
 		cause: func() error {
-			return unix.Sendto(s.FD, message, 0, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
+			_, err := unix.Write(s.FD, message)
+			if errors.Is(err, unix.ECONNREFUSED) {
+				return nil // which is what came back for an earlier one
+			}
+			return err
 		},
 		close: func() error { s.Close(); return nil },
 	}, nil
@@ -490,7 +497,8 @@ func beginFlows(w *wire) (*ticker, error) {
 	return datagrams(w, to.String(), to, payload)
 }
 
-// beginProcesses sends in this process's name.
+// beginProcesses sends in this process's name, and where nobody listens: else it would
+// receive in its own name, too.
 func beginProcesses(w *wire) (*ticker, error) {
 	return datagrams(w, strconv.Itoa(os.Getpid()), netip.AddrPortFrom(netip.MustParseAddr(receiverAddr), closedPort), 1000)
 }

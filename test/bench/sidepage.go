@@ -28,7 +28,7 @@ func figures() []figure {
 			"best", "at best", false, 0, func(a *sideArm) float64 { return least(a.added) },
 			func(a *sideArm) string { return shown(least(a.added), "%.2f") },
 		},
-		{"own", "of that its own", false, 0.05, func(a *sideArm) float64 { return median(a.own) }, func(a *sideArm) string { return shown(median(a.own), "%.2f") }},
+		{"own", "its own, us", false, 0.05, func(a *sideArm) float64 { return median(a.own) }, func(a *sideArm) string { return shown(median(a.own), "%.2f") }},
 		{"seen", "seen, %", true, 0.0005, func(a *sideArm) float64 { return min(100, median(a.seen)) }, func(a *sideArm) string { return shown(median(a.seen), "%.1f") }},
 		{
 			"right", "right", true, 0, func(a *sideArm) float64 { return median(a.right) },
@@ -151,7 +151,7 @@ func (j *sideJob) judge() (lines []string) {
 	var firsts []string
 	for _, c := range figures() {
 		ours, best, who := j.compare(c)
-		reason, known := reasonsFor(j.name, c.name)
+		reason, known := reasons()[jobColumn{j.name, c.name}]
 		switch {
 		case math.IsNaN(ours):
 			lines = append(lines, fmt.Sprintf("**%s**: netfate has no figure", c.name))

@@ -22,7 +22,7 @@ import (
 const (
 	startLimit = 30 * time.Second
 	drainLimit = 20 * time.Second
-	endLimit   = 30 * time.Second
+	endLimit   = time.Minute
 )
 
 // running is a tool at work, netfate or a peer.
@@ -185,14 +185,21 @@ func (r *running) programs() (sum held, err error) {
 // drain waits until it has read what waited for it: its interval is over, and it
 // takes no CPU time any more.
 func (r *running) drain() {
-	time.Sleep(interval + settle)
+	const pause = settle / 3
+	time.Sleep(interval + pause)
 	for end := time.Now().Add(drainLimit); time.Now().Before(end); {
 		before := r.cpu()
-		time.Sleep(settle)
+		time.Sleep(pause)
 		if r.cpu()-before <= tick {
 			return
 		}
 	}
+}
+
+// lifetime returns the CPU time of a tool that has ended, and of what it has started
+// and waited for.
+func (r *running) lifetime() time.Duration {
+	return r.cmd.ProcessState.UserTime() + r.cmd.ProcessState.SystemTime()
 }
 
 // finish ends it, and returns what it has told.
@@ -244,11 +251,11 @@ func lastLines(text string) string {
 
 var versionNumber = regexp.MustCompile(`\d+\.\d+[\w.+~-]*`)
 
-// versionOf asks a tool for its version.
+// versionOf asks a tool for its version; netfate has none before it is released.
 func versionOf(path string, args []string) string {
 	out, _ := exec.Command(path, args...).CombinedOutput() // some fail where they are asked for help
 	if v := versionNumber.Find(out); v != nil {
-		return string(v)
+		return strings.TrimRight(string(v), ".")
 	}
-	return "of unknown version"
+	return "of this tree"
 }

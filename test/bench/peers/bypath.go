@@ -42,7 +42,7 @@ func retis() Tool {
 		},
 		Cannot: map[Job]string{
 			Flows:     "tells events of packets, and adds none up",
-			Processes: "likewise",
+			Processes: "tells events of packets, and adds none up",
 			URLs:      "reads no payload",
 			Names:     "reads no payload",
 		},

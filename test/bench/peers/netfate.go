@@ -18,13 +18,13 @@ func ourselves(path string) Tool {
 		Name: "netfate", Command: path, Package: "netfate", Version: []string{"version"},
 		Does: map[Job]Recipe{
 			Drops: {
-				Args:  []string{"drops", "--all", "-o", "json"},
-				Why:   "all drops of the host by reason, place, flow and owner, each second",
+				Args:  []string{"drops", "--all", "--no-names", "-o", "json"},
+				Why:   "all drops of the host by reason, place, flow and owner, each second; without the names of peers, for which it would watch DNS",
 				Ready: ready, Read: read(readDrops),
 			},
 			Flows: {
 				Args:  []string{"flows", "--no-names", "-o", "json"},
-				Why:   "all flows of the host with their owners, each second, both ways and on every interface; without the names of peers, for which it would watch DNS",
+				Why:   "all flows of the host with their owners, each second, both ways and on every interface; without the names of peers",
 				Ready: ready, Read: read(readFlows),
 			},
 			Processes: {
