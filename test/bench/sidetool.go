@@ -33,12 +33,12 @@ type running struct {
 	cmd    *exec.Cmd
 	space  *netlab.NetNS // that it runs in, nil for the host's
 	export *collector
-	ended  chan error
+	ended  chan struct{} // closed when it has
 }
 
 // startTool starts a tool for a job, and returns when it watches.
 func startTool(w *wire, path string, recipe peers.Recipe) (r *running, err error) {
-	r = &running{recipe: recipe, path: path, ended: make(chan error, 1)}
+	r = &running{recipe: recipe, path: path, ended: make(chan struct{})}
 	switch recipe.Where {
 	case peers.Receiver:
 		r.space = w.rx
@@ -65,7 +65,7 @@ func startTool(w *wire, path string, recipe peers.Recipe) (r *running, err error
 		_, closed := r.export.close()
 		return nil, errors.Join(err, closed)
 	}
-	if !netlab.Poll(startLimit, func() bool { return len(r.ended) > 0 || recipe.Ready(r.now()) }) || len(r.ended) > 0 {
+	if !netlab.Poll(startLimit, func() bool { return r.hasEnded() || recipe.Ready(r.now()) }) || r.hasEnded() {
 		said := lastLines(r.now().Said)
 		return nil, errors.Join(fmt.Errorf("it does not begin to watch; it says: %s", said), r.kill())
 	}
@@ -103,8 +103,20 @@ func (r *running) launch(w *wire) error {
 		// If the lab goes away before it ends.
 		w.rx.TB().Cleanup(func() { _ = r.cmd.Process.Kill() })
 	}
-	go func() { r.ended <- r.cmd.Wait() }()
+	go func() {
+		_ = r.cmd.Wait() // tools end with a status of their own taste
+		close(r.ended)
+	}()
 	return nil
+}
+
+func (r *running) hasEnded() bool {
+	select {
+	case <-r.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // now returns what there is to see of it.
@@ -217,7 +229,7 @@ func (r *running) finish() (peers.Told, error) {
 		return nil, errors.Join(fmt.Errorf("end it: %w", err), r.kill())
 	}
 	select {
-	case <-r.ended: // with a status of its own taste
+	case <-r.ended:
 	case <-time.After(endLimit):
 		return nil, errors.Join(fmt.Errorf("it did not end within %v", endLimit), r.kill())
 	}
