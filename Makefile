@@ -22,6 +22,8 @@ WEB_PACKAGES := nginx wrk libluajit-5.1-2 android-libboringssl prometheus nfdump
 CLICKHOUSE_PACKAGES := clickhouse-server clickhouse-common libboost-filesystem1.74.0 libboost-program-options1.74.0 libcapnp-0.9.2 libcctz2 libcpuinfo0 \
 	libdouble-conversion3 libfarmhash0 libicu72 libjemalloc2 libmariadb3 libmetrohash1 libodbc2 libpocodata80 libpocodataodbc80 libpocofoundation80 \
 	libpococrypto80 libpocojson80 libpocomongodb80 libpoconet80 libpoconetssl80 libpocoutil80 libpocoxml80 librdkafka1 libre2-9 libpcre3 libltdl7
+# What netfate is measured beside, and what sends for it. softflowd and pmacct bring services, which docs/peers.md tells how to keep off.
+PEER_PACKAGES := bpftrace tcpdump softflowd pmacct nethogs httpry ngrep tshark linux-perf socat nftables
 VM_PACKAGES := busybox-static cpio kmod qemu-system-x86 xz-utils
 DEMO_PACKAGES := iproute2 nftables iperf3 iputils-ping socat netcat-openbsd
 
@@ -51,7 +53,7 @@ GO_DIRS := cmd internal test tools
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run build release reproducible packages image chart examples test go-test ui ui-test kernel-test clients vm-test matrix check-format vet lint demo bench prove fuzz vuln generate vmlinux \
+.PHONY: help run build release reproducible packages image chart examples test go-test ui ui-test kernel-test clients vm-test matrix check-format vet lint demo bench bench-peers prove fuzz vuln generate vmlinux \
 	reference format site clean
 
 help: ## list the targets
@@ -221,6 +223,13 @@ bench: ## measure what netfate costs and write docs/benchmarks.md
 	$(GO) -C test/bench/sqlite build -o $(abspath bin/bench-sqlite) .
 	$(AS_ROOT) bin/bench
 	$(GO) test -count=1 -v $(addprefix -exec=,$(AS_ROOT)) -run TestMixed ./test/ledger -mixed 1m
+
+# NETFATE_PWRU and NETFATE_RETIS are the paths of those two, which Debian has not.
+bench-peers: ## measure netfate beside bpftrace, tcpdump, pmacct and others, and write docs/peers.md
+	@tools/need bench-peers $(PEER_PACKAGES)
+	@$(MAKE) --no-print-directory build
+	$(GO) build -o bin/bench ./test/bench
+	$(AS_ROOT) bin/bench -only peers
 
 # How long the daemon is watched for growth.
 SOAK ?= 1h

@@ -143,6 +143,7 @@ func house() []place {
 		{dir: "test/vm/*", level: programs},
 		{dir: "test/webui", level: programs},
 		{dir: "test/bench", level: programs, ebpf: all},
+		{dir: "test/bench/peers", level: facts, ebpf: []string{"btf"}, testing: true},
 		{dir: "test/bench/*", level: programs, ebpf: all},
 	}
 }

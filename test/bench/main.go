@@ -23,6 +23,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/netfate/netfate/test/bench/peers"
 	"github.com/netfate/netfate/test/netlab"
 )
 
@@ -34,7 +35,9 @@ type config struct {
 	slice   time.Duration // one workload in one round
 	idle    time.Duration // for which an idle netfate is watched
 	starts  int           // of netfate, for the time that it takes
-	only    string        // packets, sockets or history; empty for all
+	only    string        // packets, sockets or history; empty for these; or peers
+	job     string        // that peers are measured in, empty for all
+	peer    string        // that netfate is measured beside, empty for all
 	sqlite  string        // path of the program that has SQLite beside the history
 	days    int           // of records in the history
 	hours   int           // of those that it is asked about
@@ -52,8 +55,11 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	if cfg.only == "history" {
+	switch cfg.only {
+	case "history":
 		return publishHistory(cfg)
+	case "peers":
+		return publishPeers(cfg)
 	}
 	if cfg.only != "sockets" {
 		r := &results{cfg: cfg, began: time.Now()}
@@ -94,6 +100,15 @@ func publishHistory(cfg config) error {
 	return publish(cfg, historyBegin, historyEnd, h.markdown())
 }
 
+// publishPeers measures netfate beside its peers and writes that page.
+func publishPeers(cfg config) error {
+	s, err := newSide(cfg)
+	if err != nil {
+		return err
+	}
+	return publish(cfg, pageBegin, pageEnd, s.markdown())
+}
+
 // publish prints results and writes them into the page.
 func publish(cfg config, begin, end, text string) error {
 	fmt.Print(text)
@@ -111,16 +126,20 @@ func flags() (config, error) {
 	cfg := config{rounds: 4, slice: 800 * time.Millisecond, idle: 20 * time.Second, starts: 5}
 	flag.StringVar(&cfg.sqlite, "sqlite", filepath.Join(filepath.Dir(self), "bench-sqlite"), "the program that has SQLite beside the history; empty for none")
 	flag.StringVar(&cfg.netfate, "netfate", filepath.Join(filepath.Dir(self), "netfate"), "the binary to measure")
-	flag.StringVar(&cfg.docs, "docs", "docs/benchmarks.md", "the page to write the results into; empty for none")
-	flag.StringVar(&cfg.only, "only", "", "measure one part: packets, sockets (what connections, requests and names cost), or history")
+	flag.StringVar(&cfg.docs, "docs", benchmarksPage, "the page to write the results into, with -only peers "+peersPage+"; empty for none")
+	flag.StringVar(&cfg.only, "only", "", "measure one part: packets, sockets (what connections, requests and names cost), or history; or peers, which no other part includes")
+	flag.StringVar(&cfg.job, "job", "", "with -only peers one job: drops, flows, processes, urls or names")
+	flag.StringVar(&cfg.peer, "peer", "", "with -only peers one peer, by its name")
 	flag.IntVar(&cfg.days, "days", 2, "days of records in a history that is kept as by default, 0 for none; 30 with -long")
 	flag.IntVar(&cfg.hours, "hours", 84, "hours of records that the history is asked about")
 	long := flag.Bool("long", false, "take ten minutes instead of two, for figures with less noise")
 	quick := flag.Bool("quick", false, "take seconds, only to see that everything runs")
 	flag.Parse()
 	switch {
-	case !slices.Contains([]string{"", "packets", "sockets", "history"}, cfg.only):
-		return cfg, fmt.Errorf("-only is packets, sockets or history, not %q", cfg.only)
+	case !slices.Contains([]string{"", "packets", "sockets", "history", "peers"}, cfg.only):
+		return cfg, fmt.Errorf("-only is packets, sockets, history or peers, not %q", cfg.only)
+	case cfg.job != "" && !slices.Contains(peers.Jobs(), peers.Job(cfg.job)):
+		return cfg, fmt.Errorf("-job is one of %v, not %q", peers.Jobs(), cfg.job)
 	case flag.NArg() > 0:
 		return cfg, fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	case *long && *quick:
@@ -130,10 +149,22 @@ func flags() (config, error) {
 	case *quick:
 		cfg.rounds, cfg.slice, cfg.idle, cfg.starts, cfg.days, cfg.hours = 1, 200*time.Millisecond, time.Second, 1, 0, 2
 	}
+	if cfg.only == "peers" {
+		cfg.forPeers()
+	}
 	if _, err := os.Stat(cfg.netfate); err != nil {
 		return cfg, fmt.Errorf("find netfate: %w; build it first, or name it with -netfate", err)
 	}
 	return cfg, nil
+}
+
+// forPeers is for what has so many arms that fewer rounds have to do, on a page of
+// its own.
+func (cfg *config) forPeers() {
+	cfg.rounds = max(1, cfg.rounds*3/4)
+	if cfg.docs == benchmarksPage {
+		cfg.docs = peersPage
+	}
 }
 
 // measureAll fills r. What needs quiet comes first.

@@ -9,6 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The pages.
+const (
+	benchmarksPage = "docs/benchmarks.md"
+	peersPage      = "docs/peers.md"
+)
+
 // What is between these lines of the page is replaced; the rest is written by
 // hand.
 const (

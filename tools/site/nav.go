@@ -28,7 +28,7 @@ func navigation() []section {
 		{"Tutorials", docs("tutorials/find-a-drop", "tutorials/find-a-slow-url", "tutorials/find-who-used-the-bandwidth", "tutorials/watch-a-fleet")},
 		{"Commands", docs("top", "filter", "watch", "ledger", "diff", "capture", "recording", "history", "run", "doctor")},
 		{"Daemon", docs("serve", "web", "api", "export", "scale", "security")},
-		{"Meaning", docs("verdicts", "kernels", "scenarios", "benchmarks", "prove")},
+		{"Meaning", docs("verdicts", "kernels", "scenarios", "benchmarks", "peers", "prove")},
 		{"Reference", docs("reference/fields", "reference/metrics", "reference/ipfix")},
 		{"Inside", []item{
 			{"ARCHITECTURE.md", "Architecture"}, {Source: "docs/decisions.md"}, {"CONTRIBUTING.md", "Contributing"}, {"CHANGELOG.md", "Changes"},

@@ -35,7 +35,7 @@ func elsewhere(name string) bool {
 	switch name {
 	case "internal/alert", "internal/api", "internal/arch", "internal/capture", "internal/config", "internal/decode", "internal/diff", "internal/dns", "internal/flows",
 		"internal/http", "internal/nft", "internal/outbox", "internal/packet", "internal/quic", "internal/record", "internal/recording", "internal/section", "internal/stream",
-		"internal/table", "internal/tls", "internal/tlslib", "internal/value", "internal/webui", "test/export", "test/packages", "test/parse", "test/vm", "test/webui":
+		"internal/table", "internal/tls", "internal/tlslib", "internal/value", "internal/webui", "test/bench/peers", "test/export", "test/packages", "test/parse", "test/vm", "test/webui":
 		return true
 	}
 	for _, below := range []string{"internal/export/", "internal/history/", "internal/view/", "test/vm/", "tools/"} {
