@@ -15,7 +15,7 @@ CLANG_PACKAGES := clang-19 llvm-19 libbpf-dev
 TEST_PACKAGES := $(CLANG_PACKAGES) clang-format-19 gcc g++ libc6-dev systemtap-sdt-dev curl libpcre2-8-0 \
 	iproute2 nftables iperf3 tcpdump ethtool conntrack socat netcat-openbsd \
 	iputils-ping iputils-arping procps hping3 python3 jq bpftool tshark nghttp2-client tcpreplay \
-	dnsmasq-base bind9-dnsutils openssl gnutls-bin podman runc rpm $(UI_PACKAGES)
+	dnsmasq-base bind9-dnsutils openssl openssh-client gnutls-bin podman runc rpm $(UI_PACKAGES)
 # For tests, unpacked below bin/ and not installed.
 WEB_PACKAGES := nginx wrk libluajit-5.1-2 android-libboringssl prometheus nfdump
 # A server that the history of many hosts is tried with, and what it links.
@@ -53,7 +53,7 @@ GO_DIRS := cmd internal test tools
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run build release reproducible packages image chart examples test go-test ui ui-test kernel-test clients vm-test matrix check-format vet lint demo bench bench-peers prove fuzz vuln generate vmlinux \
+.PHONY: help run build release sbom reproducible packages image chart examples test go-test ui ui-test kernel-test clients vm-test matrix check-format vet lint demo bench bench-peers prove fuzz vuln generate vmlinux \
 	reference format site clean
 
 help: ## list the targets
@@ -90,6 +90,13 @@ release: ## build static programs for amd64 and arm64 in bin/release, with their
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w $(NAMED)' -o $(RELEASE)/netfate-linux-arm64 ./cmd/netfate
 	for arch in amd64 arm64; do tools/licences $(RELEASE)/netfate-linux-$$arch > $(RELEASE)/third-party-$$arch || exit; done
 	cd $(RELEASE) && sha256sum netfate-* third-party-* > SHA256SUMS
+
+sbom: release bin/sbom ## list what each program of the release was linked with, as CycloneDX beside it
+	for arch in amd64 arm64; do tools/components $(RELEASE)/netfate-linux-$$arch $(VERSION) $(RELEASE)/netfate-linux-$$arch.cdx.json || exit; done
+	cd $(RELEASE) && sha256sum netfate-* third-party-* > SHA256SUMS
+
+bin/sbom: tools/sbom/go.mod tools/sbom/go.sum
+	$(GO) -C tools/sbom build -o $(abspath $@) github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 
 reproducible: ## build a release twice, in two directories with empty caches, and compare
 	tools/reproducible

@@ -51,6 +51,11 @@ func cases() []ruleCase {
 		{"cilium/ebpf stays with the sensors", "filter's test", one("internal/filter/a_test.go", `package filter; import "github.com/cilium/ebpf"`), ""},
 		{"cilium/ebpf stays with the sensors", "sensor", one("internal/sensor/drop/a.go", `package drop; import "github.com/cilium/ebpf"`), ""},
 
+		{"nobody runs programs", "a shell", one("internal/agent/a.go", `package agent; import "os/exec"`), "internal/agent/a.go:1: imports os/exec"},
+		{"nobody runs programs", "another file of one that may", one("cmd/netfate/a.go", `package main; import "os/exec"`), "imports os/exec"},
+		{"nobody runs programs", "itself", one("cmd/netfate/store.go", `package main; import "os/exec"`), ""},
+		{"nobody runs programs", "a test", one("internal/agent/a_test.go", `package agent; import "os/exec"`), ""},
+
 		{"package names say something", "clause", one("internal/agent/a.go", "package utils"), "a package named utils"},
 		{"package names say something", "directory", one("internal/helpers/a.go", "package agent"), "a package named helpers"},
 		{"package names say something", "test", one("internal/agent/a_test.go", "package core_test"), "a package named core"},

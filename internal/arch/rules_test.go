@@ -28,6 +28,7 @@ func rules() []rule {
 		{"no init functions", checkInit},
 		{"no mutable package variables", checkVars},
 		{"nobody logs or prints below the agent", checkPrinting},
+		{"nobody runs programs", checkExec},
 		{"pure packages have no clock, goroutine or lock", checkPure},
 	}
 }
@@ -139,6 +140,24 @@ func checkEBPF(t *tree) (found []string) {
 			sub := strings.TrimPrefix(strings.TrimPrefix(name, library), "/")
 			if !p.mayUseEBPF(sub) && !(s.test && sub == "btf") {
 				found = append(found, t.at(spec.Pos(), "imports %s", name))
+			}
+		}
+	})
+	return found
+}
+
+// checkExec holds that nothing of netfate's own runs a program but the one that has the
+// history, which is itself; loading looks for files on the PATH.
+func checkExec(t *tree) (found []string) {
+	may := []string{"cmd/netfate/store.go", "internal/history/duckdb/config.go", "internal/history/duckdb/process.go", "internal/loader/host.go"}
+	t.written(func(s *source) {
+		own := strings.HasPrefix(s.pkg.dir, "cmd/") || strings.HasPrefix(s.pkg.dir, "internal/")
+		if !own || slices.Contains(may, s.path) {
+			return
+		}
+		for _, spec := range s.ast.Imports {
+			if p := importPath(spec); p == "os/exec" {
+				found = append(found, t.at(spec.Pos(), "imports %s", p))
 			}
 		}
 	})

@@ -31,7 +31,7 @@ func navigation() []section {
 		{"Meaning", docs("verdicts", "kernels", "scenarios", "benchmarks", "peers", "prove")},
 		{"Reference", docs("reference/fields", "reference/metrics", "reference/ipfix")},
 		{"Inside", []item{
-			{"ARCHITECTURE.md", "Architecture"}, {Source: "docs/decisions.md"}, {"CONTRIBUTING.md", "Contributing"}, {"CHANGELOG.md", "Changes"},
+			{"ARCHITECTURE.md", "Architecture"}, {Source: "docs/decisions.md"}, {"CONTRIBUTING.md", "Contributing"}, {Source: "docs/releasing.md"}, {"CHANGELOG.md", "Changes"},
 			{"bpf/examples/README.md", "Example programs"}, {"ui/README.md", "The page's sources"},
 		}},
 	}
