@@ -10,7 +10,7 @@ import (
 
 func pwru() Tool {
 	return Tool{
-		Name: "pwru", Env: "NETFATE_PWRU", Version: []string{"--version"},
+		Name: "pwru", Env: "NETFATE_PWRU", Kprobes: true, Version: []string{"--version"},
 		Does: map[Job]Recipe{
 			Drops: {
 				Args:  []string{"--filter-func", "^kfree_skb_reason$|^sk_skb_reason_drop$", "--backend", "kprobe", "udp"},

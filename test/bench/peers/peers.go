@@ -87,6 +87,7 @@ type Tool struct {
 	Command string         // its file's name, if that is not the tool's
 	Package string         // Debian's that has it, empty if none
 	Env     string         // the variable that has its path
+	Kprobes bool           // it needs them
 	Version []string       // arguments that make it say its version
 	Does    map[Job]Recipe // how
 	Cannot  map[Job]string // why not
@@ -100,8 +101,24 @@ func All(netfate string) []Tool {
 }
 
 // Find returns the path of the tool: what the environment names, or what a
-// package has installed. The error is what a table says of one that is absent.
+// package has installed. The error is what a table says of one that is absent, or
+// that cannot work on this kernel.
 func (t Tool) Find() (string, error) {
+	path, err := t.find()
+	if _, refused := os.Stat(kprobes); t.Kprobes && refused != nil {
+		needs := errors.New("it needs kprobes, which this kernel refuses")
+		if err == nil {
+			return "", needs
+		}
+		return "", fmt.Errorf("%w; %w", err, needs)
+	}
+	return path, err
+}
+
+// kprobes is there on kernels that have them.
+const kprobes = "/sys/bus/event_source/devices/kprobe"
+
+func (t Tool) find() (string, error) {
 	if path := os.Getenv(t.Env); t.Env != "" && path != "" {
 		if _, err := os.Stat(path); err != nil {
 			return "", fmt.Errorf("absent: %s: %w", t.Env, err)

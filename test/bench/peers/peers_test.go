@@ -144,6 +144,16 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// TestKprobes sees that a tool that needs what this kernel may lack is told to.
+func TestKprobes(t *testing.T) {
+	t.Setenv("NETFATE_TEST_TOOL", "testdata")
+	_, err := Tool{Name: "mine", Env: "NETFATE_TEST_TOOL", Kprobes: true}.Find()
+	_, missing := os.Stat(kprobes)
+	if (err != nil) != (missing != nil) {
+		t.Errorf("got %v where the kernel's kprobes are: %v", err, missing)
+	}
+}
+
 func TestBound(t *testing.T) {
 	const head = "sk       RefCnt Type Proto  Iface R Rmem   User   Inode\n"
 	for text, want := range map[string]bool{
