@@ -200,8 +200,8 @@ func thread() error {
 // child has this binary confine itself.
 func child(t *testing.T, as string) (c can) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), confinedEnv+"="+as)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env, cmd.Dir = append(os.Environ(), confinedEnv+"="+as), t.TempDir() // what it can write, it does
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.Output()
