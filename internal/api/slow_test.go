@@ -180,13 +180,14 @@ func TestTimeouts(t *testing.T) {
 		if _, err := io.WriteString(c, ask("/api/v1/events")); err != nil {
 			t.Fatal(err)
 		}
-		begin := time.Now()
-		for s.events.count() == 0 || time.Since(begin) < writeTime {
-			time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		if n := s.events.count(); n != 1 {
+			t.Errorf("%d clients follow, want one", n)
 		}
+		time.Sleep(writeTime + time.Second)
 		synctest.Wait()
 		if n := s.events.count(); n != 0 {
-			t.Errorf("after %v %d clients follow that read nothing", time.Since(begin), n)
+			t.Errorf("after %v %d clients follow that read nothing", writeTime, n)
 		}
 		if list := s.lost.list(); len(list) != 1 || list[0].Place != "api_events" || list[0].Count != 1 {
 			t.Errorf("got %v, want one client counted that did not keep up", list)
