@@ -91,7 +91,21 @@ func splitTarget(method, target string) (host, path, query string) {
 	}
 	rest, _, _ = strings.Cut(rest, "#")
 	path, query, _ = strings.Cut(rest, "?")
-	return host, path, query
+	return host, nobodys(path), query
+}
+
+// nobodys is a path without the name and password of an address that lacks its scheme
+// (//USER:PASSWORD@HOST/): such a path is somebody's mistake.
+func nobodys(path string) string {
+	rest, ok := strings.CutPrefix(path, "//")
+	if !ok {
+		return path
+	}
+	end := strings.IndexByte(rest, '/')
+	if end < 0 {
+		end = len(rest)
+	}
+	return "//" + withoutUser(rest[:end]) + rest[end:]
 }
 
 // withoutUser removes the name and password from an authority.

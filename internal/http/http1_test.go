@@ -69,8 +69,12 @@ func dialogs() []struct {
 		{"through a proxy, with a password", func(k *talk) {
 			k.ask("GET http://user:word@Example.org:81/p?q#f HTTP/1.1\r\nHost: x:y@other\r\nAuthorization: Basic Zm9v\r\n\r\n").
 				answer("HTTP/1.1 204 x\r\n\r\n").ask("GET http://example.org HTTP/1.1\r\n\r\n").answer("HTTP/1.1 204 x\r\n\r\n").
-				ask("OPTIONS * HTTP/1.1\r\nHost: u@h\r\n\r\n").answer("HTTP/1.1 204 x\r\n\r\n").close()
-		}, []string{"http/1.1 GET example.org:81/p 204 up 0 down 0", "http/1.1 GET example.org/ 204 up 0 down 0", "http/1.1 OPTIONS h* 204 up 0 down 0"}},
+				ask("OPTIONS * HTTP/1.1\r\nHost: u@h\r\n\r\n").answer("HTTP/1.1 204 x\r\n\r\n").
+				ask("GET //user:word@h/p@x HTTP/1.1\r\n\r\n").answer("HTTP/1.1 204 x\r\n\r\n").close()
+		}, []string{
+			"http/1.1 GET example.org:81/p 204 up 0 down 0", "http/1.1 GET example.org/ 204 up 0 down 0", "http/1.1 OPTIONS h* 204 up 0 down 0",
+			"http/1.1 GET //h/p@x 204 up 0 down 0",
+		}},
 		{"nobody answers", func(k *talk) { k.ask("GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n").close() },
 			[]string{"http/1.1 GET /a 0 up 0 down 0 unanswered", "http/1.1 GET /b 0 up 0 down 0 unanswered"}},
 		{"reset", func(k *talk) { k.ask("GET /a HTTP/1.1\r\n\r\n").abort() },

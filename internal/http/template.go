@@ -8,8 +8,10 @@ const id = "{id}"
 // Template returns a path with what names one thing of many as {id}: numbers,
 // dates, UUIDs, hashes and other identifiers that no person chose. So the paths
 // of one service are as many as its kinds of requests. Words, versions (v1) and
-// the ending of a file name stay; path parameters (;jsessionid=…) go.
+// the ending of a file name stay; path parameters (;jsessionid=…) go, as do names and
+// passwords.
 func Template(path string) string {
+	path = nobodys(path)
 	if !strings.ContainsAny(path, "0123456789;") {
 		return path // whatever is an identifier has a digit
 	}

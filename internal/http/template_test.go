@@ -14,6 +14,8 @@ func TestTemplate(t *testing.T) {
 		{"/users/42", "/users/{id}"},
 		{"/users/42/posts/7/", "/users/{id}/posts/{id}/"},
 		{"//42//", "//{id}//"},
+		{"//me:word@host", "//host"},
+		{"//me:word@host/users/42", "//host/users/{id}"},
 		{"/api/v1/users", "/api/v1/users"},
 		{"/api/v2.1/users", "/api/v2.1/users"},
 		{"/http2/ipv6/utf-8/base64/sha256/oauth2", "/http2/ipv6/utf-8/base64/sha256/oauth2"},
