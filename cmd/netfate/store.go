@@ -29,7 +29,12 @@ func newStore() *cobra.Command {
 		Use:    "store",
 		Short:  "Has the history's file open for netfate serve, which starts it",
 		Hidden: true,
-		Args:   cobra.ExactArgs(1), // the history's file
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("netfate serve starts this by itself, with the history's file")
+			}
+			return nil
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			// Whoever starts it ends it.
 			signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

@@ -269,6 +269,7 @@ func daemon() map[string]string {
 		"%s of %s: %v from %s on; Ctrl-C ends":                                                                          "%[2]s 的 %[1]s：从 %[4]s 起的 %[3]v；按 Ctrl-C 结束",
 		"%w: a recording is kept in memory, where nothing speaks SQL":                                                   "%s：记录放在内存里，那里不支持 SQL",
 		"netfate serve starts this by itself: %w":                                                                       "这个命令由 netfate serve 自己启动：%s",
+		"netfate serve starts this by itself, with the history's file":                                                  "这个命令由 netfate serve 带着历史文件自己启动",
 		"it is no clickhouse://USER@HOST:PORT/DATABASE":                                                                 "它不是 clickhouse://USER@HOST:PORT/DATABASE 的形式",
 		"it has a password, which history.clickhouse.password_file is for":                                              "它带有密码，密码应写在 history.clickhouse.password_file 指定的文件里",
 		"%v is less than 24h, and whole days are deleted":                                                               "%v 小于 24h，而删除是按整天进行的",

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -35,31 +34,9 @@ type daemon struct {
 	whole  testing.TB // the one that it lives for
 	dir    string
 	cmd    *exec.Cmd
-	said   *lines
+	said   *netlab.Lines
 	client *http.Client
 	ended  chan struct{}
-}
-
-// lines collects what a process prints, the first 64 kB of it.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-// Write implements io.Writer.
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.text.Len() < 64<<10 {
-		l.text.Write(b)
-	}
-	return len(b), nil
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // program is the netfate to test; without one it is built.
@@ -74,7 +51,7 @@ func program(t testing.TB) string {
 // watches. attr may be nil.
 func start(t testing.TB, dir, config string, attr *syscall.SysProcAttr) *daemon {
 	t.Helper()
-	d := &daemon{t: t, whole: t, dir: dir, said: &lines{}, ended: make(chan struct{})}
+	d := &daemon{t: t, whole: t, dir: dir, said: &netlab.Lines{}, ended: make(chan struct{})}
 	path := filepath.Join(dir, "netfate.yaml")
 	config = fmt.Sprintf("api: {listen: ['unix:%s'], rate: 100000, burst: 100000}\nidentity: {runtimes: []}\n%s", d.socket(), config)
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {

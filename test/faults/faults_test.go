@@ -116,11 +116,11 @@ func stopped(t *testing.T, d *daemon) []string {
 // killed has the kernel kill the daemon: nothing of it stays, and another one goes on
 // in its place.
 func killed(t *testing.T, d *daemon, pinned []string, kill func(*testing.T, *daemon)) {
-	had, beside := held(t, d.pid()), children(d.pid())
+	had, beside := held(t, d.pid()), netlab.Children(d.pid())
 	kill(t, d)
 	had.gone(t)
 	for _, pid := range beside {
-		if !netlab.Poll(time.Minute, func() bool { return numberIn(pid, "Pid: %d") == 0 }) {
+		if !netlab.Poll(time.Minute, func() bool { return netlab.StatusOf(pid, "Pid: %d") == 0 }) {
 			t.Errorf("process %d of the daemon goes on", pid)
 		}
 	}

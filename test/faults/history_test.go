@@ -49,22 +49,22 @@ func TestHistoryFaults(t *testing.T) {
 		})
 	}
 	t.Run("its process is killed", func(t *testing.T) {
-		before := children(d.pid())
+		before := netlab.Children(d.pid())
 		if len(before) != 1 {
 			t.Fatalf("got processes %v of the daemon, want that of the history", before)
 		}
 		if err := unix.Kill(before[0], unix.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		netlab.WaitFor(t, "another process for the history", func() bool { now := children(d.pid()); return len(now) == 1 && now[0] != before[0] })
+		netlab.WaitFor(t, "another process for the history", func() bool { now := netlab.Children(d.pid()); return len(now) == 1 && now[0] != before[0] })
 		lose(t, d)
 	})
 	t.Run("the daemon is killed", func(t *testing.T) {
-		had, beside := held(t, d.pid()), children(d.pid())
+		had, beside := held(t, d.pid()), netlab.Children(d.pid())
 		d.kill()
 		had.gone(t)
 		for _, pid := range beside {
-			if !netlab.Poll(time.Minute, func() bool { return numberIn(pid, "Pid: %d") == 0 }) {
+			if !netlab.Poll(time.Minute, func() bool { return netlab.StatusOf(pid, "Pid: %d") == 0 }) {
 				t.Errorf("process %d of the daemon goes on", pid)
 			}
 		}

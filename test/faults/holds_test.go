@@ -125,29 +125,3 @@ func pins(t testing.TB) []string {
 	}
 	return names
 }
-
-// children are the processes that a process has started and that go on.
-func children(pid int) (all []int) {
-	dirs, _ := filepath.Glob("/proc/[0-9]*") // the pattern is right
-	for _, dir := range dirs {
-		one, err := strconv.Atoi(filepath.Base(dir))
-		if err == nil && numberIn(one, "PPid: %d") == uint64(pid) {
-			all = append(all, one)
-		}
-	}
-	return all
-}
-
-// numberIn is a number of proc_pid_status(5), 0 if it is not there.
-func numberIn(pid int, format string) (n uint64) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(text)) {
-		if _, err := fmt.Sscanf(line, format, &n); err == nil {
-			return n
-		}
-	}
-	return 0
-}

@@ -27,9 +27,9 @@ type moment struct {
 
 func (d *daemon) moment(t *testing.T) moment {
 	h := held(t, d.pid())
-	m := moment{own: numberIn(d.pid(), "VmRSS: %d kB") << 10, files: h.total(), goroutines: d.status().Process.Goroutines, objects: len(h.objects)}
-	for _, pid := range children(d.pid()) {
-		m.store += numberIn(pid, "VmRSS: %d kB") << 10
+	m := moment{own: netlab.StatusOf(d.pid(), "VmRSS: %d kB") << 10, files: h.total(), goroutines: d.status().Process.Goroutines, objects: len(h.objects)}
+	for _, pid := range netlab.Children(d.pid()) {
+		m.store += netlab.StatusOf(pid, "VmRSS: %d kB") << 10
 	}
 	return m
 }

@@ -28,7 +28,7 @@ import (
 // startCapture runs `netfate capture ARGS` and returns when it watches.
 func startCapture(t *testing.T, args ...string) *watch {
 	t.Helper()
-	w := &watch{t: t, cmd: exec.Command(os.Getenv(binaryEnv), append([]string{"capture", "--duration", "600s"}, args...)...), done: make(chan error, 1), stderr: &lines{}}
+	w := &watch{t: t, cmd: exec.Command(os.Getenv(binaryEnv), append([]string{"capture", "--duration", "600s"}, args...)...), done: make(chan error, 1), stderr: &netlab.Lines{}}
 	w.cmd.Stderr = w.stderr
 	w.done <- nil // it prints no rows
 	if err := w.cmd.Start(); err != nil {
@@ -48,7 +48,7 @@ func shark(t *testing.T, path string, fields ...string) [][]string {
 		args = append(args, "-e", f)
 	}
 	cmd := exec.Command(need.Tool(t, "tshark"), args...)
-	said := &lines{}
+	said := &netlab.Lines{}
 	cmd.Stderr = said
 	out, err := cmd.Output()
 	if err != nil {
@@ -318,7 +318,7 @@ func TestCaptureEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := func(stdout *os.File, path string, args ...string) *watch {
-		w := &watch{t: t, cmd: exec.Command(os.Getenv(binaryEnv), append([]string{"capture", "-w", path, "--netns", fmt.Sprint(a.Inode), "udp port 9999"}, args...)...), stderr: &lines{}}
+		w := &watch{t: t, cmd: exec.Command(os.Getenv(binaryEnv), append([]string{"capture", "-w", path, "--netns", fmt.Sprint(a.Inode), "udp port 9999"}, args...)...), stderr: &netlab.Lines{}}
 		w.cmd.Stdout, w.cmd.Stderr = stdout, w.stderr
 		if err := w.cmd.Start(); err != nil {
 			t.Fatal(err)

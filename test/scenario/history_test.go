@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -69,7 +68,7 @@ func askWhileItStorms(t *testing.T) (wrong []string, skipped bool) {
 	var beside uint64 // the largest of the processes that the history had
 	asking.Go(func() {
 		for ctx.Err() == nil {
-			for _, pid := range children(d.cmd.Process.Pid) {
+			for _, pid := range netlab.Children(d.cmd.Process.Pid) {
 				beside = max(beside, peakMemory(pid))
 			}
 			time.Sleep(20 * time.Millisecond)
@@ -173,29 +172,4 @@ func (d *daemon) lostIn(netns uint32) (packets uint64) {
 
 // peakMemory is the most that a process ever had resident, in bytes (VmHWM of
 // proc_pid_status(5)), 0 if it has ended.
-func peakMemory(pid int) uint64 { return statusOf(pid, "VmHWM: %d kB") << 10 }
-
-// children are the processes that a process has started and that go on.
-func children(pid int) (all []int) {
-	dirs, _ := filepath.Glob("/proc/[0-9]*") // the pattern is right
-	for _, dir := range dirs {
-		if one, err := strconv.Atoi(filepath.Base(dir)); err == nil && statusOf(one, "PPid: %d") == uint64(pid) {
-			all = append(all, one)
-		}
-	}
-	return all
-}
-
-// statusOf is a number of proc_pid_status(5), 0 if it is not there.
-func statusOf(pid int, format string) (n uint64) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(text)) {
-		if _, err := fmt.Sscanf(line, format, &n); err == nil {
-			return n
-		}
-	}
-	return 0
-}
+func peakMemory(pid int) uint64 { return netlab.StatusOf(pid, "VmHWM: %d kB") << 10 }

@@ -116,7 +116,7 @@ func count(list []named) map[named]int {
 // startRecording starts `netfate record`, and returns what ends it and waits.
 func startRecording(t *testing.T, file string) (stop func()) {
 	t.Helper()
-	said := &lines{}
+	said := &netlab.Lines{}
 	cmd := exec.Command(os.Getenv(binaryEnv), "record", "-w", file, "--duration", "600s")
 	cmd.Stderr = said
 	if err := cmd.Start(); err != nil {

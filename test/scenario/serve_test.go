@@ -39,15 +39,15 @@ type daemon struct {
 	t      *testing.T
 	dir    string
 	cmd    *exec.Cmd
-	stderr *lines
-	told   *lines // what systemd is told
+	stderr *netlab.Lines
+	told   *netlab.Lines // what systemd is told
 	client *http.Client
 }
 
 // startDaemon starts one as systemd does, and returns when it says that it is ready.
 func startDaemon(t *testing.T, config string) *daemon {
 	t.Helper()
-	d := &daemon{t: t, dir: t.TempDir(), stderr: &lines{}, told: &lines{}}
+	d := &daemon{t: t, dir: t.TempDir(), stderr: &netlab.Lines{}, told: &netlab.Lines{}}
 	if err := os.Chown(d.dir, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +263,7 @@ func (d *daemon) checkConfined() {
 	}
 	answers := func() bool { return d.query(d.t.Context(), "SELECT count(*) FROM flows") == http.StatusOK }
 	netlab.WaitFor(d.t, "the history to answer", answers)
-	first := children(d.cmd.Process.Pid)
+	first := netlab.Children(d.cmd.Process.Pid)
 	if len(first) != 1 {
 		d.t.Fatalf("got children %d, want the history's process; netfate says:\n%s", first, d.stderr)
 	}
@@ -274,7 +274,7 @@ func (d *daemon) checkConfined() {
 	}
 	var next []int
 	netlab.WaitFor(d.t, "another process to have the history", func() bool {
-		next = children(d.cmd.Process.Pid)
+		next = netlab.Children(d.cmd.Process.Pid)
 		return len(next) == 1 && next[0] != first[0] && answers()
 	})
 	filtered(next[0])

@@ -54,7 +54,7 @@ type watch struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	done   chan error // what reading its rows came to
-	stderr *lines
+	stderr *netlab.Lines
 	rows   int
 }
 
@@ -66,7 +66,7 @@ func startWatch(t *testing.T, each func(row []byte) error, args ...string) *watc
 		args = append(args, "--all")
 	}
 	args = append(args, "-o", "json", "--duration", "600s")
-	w := &watch{t: t, cmd: exec.Command(os.Getenv(binaryEnv), args...), done: make(chan error, 1), stderr: &lines{}}
+	w := &watch{t: t, cmd: exec.Command(os.Getenv(binaryEnv), args...), done: make(chan error, 1), stderr: &netlab.Lines{}}
 	w.cmd.Stderr = w.stderr
 	stdout, err := w.cmd.StdoutPipe()
 	if err != nil {
